@@ -1,0 +1,13 @@
+"""Focal loss for gradient-boosted trees: XGBoost and LightGBM, binary and multiclass.
+
+The submodules `focal_boost.xgboost` and `focal_boost.lightgbm` hold the objective for each library; importing
+`focal_boost` itself imports neither.
+"""
+
+from __future__ import annotations
+
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]

@@ -1,0 +1,632 @@
+"""Binary and multiclass focal loss: parameters, derivatives, intercept, posterior.
+
+A loss is an immutable value that knows no booster: it can be shared between threads, compared and pickled.
+The arithmetic is in `focal_boost.kernels`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Literal
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp, softmax
+
+from focal_boost.kernels import active as kernels
+
+__all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
+
+Hessian = Literal["expected", "exact"]
+
+# Class shares are kept this far from 0 and 1, so that the best constant of a class without rows is a finite margin.
+_SHARE_FLOOR = float(np.finfo(np.float64).eps)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks of what the caller passes
+
+
+def _check_gamma(gamma: Any) -> float:
+    if isinstance(gamma, bool) or not isinstance(gamma, Real) or not math.isfinite(gamma) or gamma < 0:
+        raise ValueError(
+            f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
+        )
+    return float(gamma)
+
+
+def _check_hessian(hessian: Any) -> Hessian:
+    if hessian not in ("expected", "exact"):
+        raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
+    return hessian
+
+
+def _check_max_step(max_step: Any) -> float | None:
+    if max_step is None:
+        return None
+    if isinstance(max_step, bool) or not isinstance(max_step, Real) or not max_step > 0:
+        raise ValueError(f"max_step={max_step!r} is not a positive number; use a bound such as 8.0, or None for none")
+    return float(max_step)
+
+
+def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
+    """One positive weight per class from a sequence."""
+    if isinstance(alpha, str) or not isinstance(alpha, (Sequence, np.ndarray)):
+        raise ValueError(
+            f"alpha={alpha!r} is not understood by a loss; use None or one positive weight per class. "
+            "Mappings from label to weight and 'balanced' need the labels: pass them to FocalClassifier"
+        )
+    weights = np.asarray(alpha, dtype=np.float64)
+    if weights.shape != (n_classes,):
+        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes: one each")
+    if not np.all(np.isfinite(weights) & (weights > 0)):
+        raise ValueError(
+            f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "
+            "remove its rows"
+        )
+    return tuple(float(weight) for weight in weights)
+
+
+def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
+    """Margins as a float32 or float64 array of shape (n,) for one output or (n, K) for K; no copy if it is one."""
+    z = np.asarray(raw_prediction)
+    if z.dtype not in (np.float32, np.float64):
+        if z.dtype.kind not in "biuf":
+            raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real numbers: pass float32 or float64")
+        z = z.astype(np.float64)
+    if n_outputs == 1:
+        if z.ndim == 2 and z.shape[1] == 1:
+            z = z[:, 0]
+        if z.ndim != 1:
+            raise ValueError(
+                f"raw_prediction has shape {z.shape}, but a binary loss takes one margin a row, shape (n,); "
+                "for K columns use MulticlassFocalLoss"
+            )
+    elif z.ndim != 2 or z.shape[1] != n_outputs:
+        raise ValueError(
+            f"raw_prediction has shape {z.shape}, but a loss with {n_outputs} classes takes shape (n, {n_outputs}); "
+            "margins that come as one vector must be reshaped first (in the order of the booster that made them)"
+        )
+    return z
+
+
+def _check_labels(y_true: Any, n: int) -> np.ndarray:
+    """Labels as a numeric array of shape (n,). Their values are checked in the pass of the kernels."""
+    y = np.asarray(y_true)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"y_true has dtype {y.dtype}, but a loss takes encoded classes (numbers); "
+            "use FocalClassifier for labels of any kind, or encode them with sklearn.preprocessing.LabelEncoder"
+        )
+    if y.shape != (n,):
+        raise ValueError(f"y_true has shape {y.shape}, but raw_prediction has {n} rows: pass one label a row")
+    return y
+
+
+def _check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight)
+    if weight.dtype.kind not in "biuf":
+        raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers")
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, but there are {n} rows: pass one weight a row")
+    # A NaN makes either extreme NaN; one pass each and no temporary.
+    if n and not (weight.min() >= 0 and weight.max() < np.inf):
+        bad = weight[~((weight >= 0) & (weight < np.inf))][0]
+        raise ValueError(f"sample_weight holds {bad}, but weights must be finite and >= 0; drop such rows")
+    return weight
+
+
+def _check_out(out: Any, name: str, like: np.ndarray) -> np.ndarray:
+    """The caller's output array, or a new one with dtype, shape and memory order of the margins."""
+    if out is None:
+        return np.empty_like(like)
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} must be a float32 or float64 NumPy array, got {getattr(out, 'dtype', type(out))}")
+    if out.shape != like.shape:
+        raise ValueError(f"{name} has shape {out.shape}, but raw_prediction has shape {like.shape}: they must agree")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only; pass an array that may be written to")
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+
+
+class _FocalLoss:
+    """What both losses share. Subclasses give the parameters, the kernels and the link."""
+
+    gamma: float
+    hessian: Hessian
+    max_step: float | None
+    n_classes: int
+    n_outputs: int
+    _class_weight: Any
+
+    def __call__(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+        """Weighted mean of the focal loss.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+            Margins, float32 or float64, any strides.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0, not all zero.
+
+        Returns
+        -------
+        float
+            ``sum(w * loss) / sum(w)``, accumulated in double precision.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
+        """
+        z = _check_margins(raw_prediction, self.n_outputs)
+        if not len(z):
+            raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
+        weight = _check_weights(sample_weight, len(z))
+        losses = self.loss(y_true, z, weight, loss_out=np.empty(len(z)))
+        return float(losses.sum() / (len(z) if weight is None else _total(weight)))
+
+    def loss(
+        self, y_true: Any, raw_prediction: Any, sample_weight: Any = None, loss_out: Any = None, n_threads: int = 1
+    ) -> np.ndarray:
+        """Focal loss of each row, times its weight.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+            Margins, float32 or float64, any strides.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0.
+        loss_out : ndarray of shape (n,), default=None
+            Written to and returned, if given: float32 or float64.
+        n_threads : int, default=1
+            Threads to use, where the kernels are compiled.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            One value a row, in the dtype of the margins unless `loss_out` is given.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree or a label or weight is not allowed.
+        """
+        z = _check_margins(raw_prediction, self.n_outputs)
+        y = _check_labels(y_true, len(z))
+        weight = _check_weights(sample_weight, len(z))
+        out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
+        self._kernel_loss(y, z, weight, self.gamma, self._class_weight, out)
+        return out
+
+    def gradient_hessian(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        gradient_out: Any = None,
+        hessian_out: Any = None,
+        n_threads: int = 1,
+        *,
+        hessian_scale: float = 1.0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """First and second derivative of each row's loss with respect to its margins, times its weight.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+            Margins, float32 or float64, any strides; never written to.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0.
+        gradient_out, hessian_out : ndarray of the shape of `raw_prediction`, default=None
+            Written to and returned, if given: float32 or float64, any strides.
+        n_threads : int, default=1
+            Threads to use, where the kernels are compiled.
+        hessian_scale : float, default=1.0
+            Factor on the curvature, applied in double precision after the step bound. Boosters that take the diagonal
+            of the softmax curvature for the whole matrix each need their own.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of the shape of `raw_prediction`
+            In the dtype and memory order of the margins unless output arrays are given. The hessian is the diagonal
+            of the matrix of second derivatives: exact and signed for ``hessian="exact"``; averaged over the labels
+            that the margin itself predicts, hence positive, for ``hessian="expected"``; and not less than
+            ``|gradient| / max_step`` unless `max_step` is None.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a label or weight is not allowed, or an output array is read-only.
+        """
+        z = _check_margins(raw_prediction, self.n_outputs)
+        y = _check_labels(y_true, len(z))
+        weight = _check_weights(sample_weight, len(z))
+        gradient = _check_out(gradient_out, "gradient_out", z)
+        hessian = _check_out(hessian_out, "hessian_out", z)
+        self._kernel_gradient_hessian(
+            y,
+            z,
+            weight,
+            self.gamma,
+            self._class_weight,
+            self.hessian == "expected",
+            math.inf if self.max_step is None else self.max_step,
+            hessian_scale,
+            gradient,
+            hessian,
+            n_threads,
+        )
+        return gradient, hessian
+
+
+def _total(weight: np.ndarray) -> float:
+    total = float(weight.sum(dtype=np.float64))
+    if not total > 0:
+        raise ValueError("sample_weight is zero in every row: at least one row must count")
+    return total
+
+
+def _class_shares(y: np.ndarray, weight: np.ndarray | None, n_classes: int) -> np.ndarray:
+    counts = np.bincount(y.astype(np.int64), weights=weight, minlength=n_classes)
+    return counts / counts.sum()
+
+
+def _log_slope(z: np.ndarray, gamma: float) -> np.ndarray:
+    """log u1(z) for w = 1 as a function of the logit z of p, from the loss's own derivative."""
+    unit = np.ones_like(z)
+    gradient, unused = np.empty_like(z), np.empty_like(z)
+    kernels.binary_gradient_hessian(unit, z, None, gamma, (1.0, 1.0), True, math.inf, 1.0, gradient, unused)
+    with np.errstate(divide="ignore"):
+        return np.log(-gradient)
+
+
+@dataclass(frozen=True)
+class BinaryFocalLoss(_FocalLoss):
+    r"""Binary focal loss of the margin z, with p = sigma(z).
+
+    .. math:: FL(z, 1) = -w_1 (1 - p)^\gamma \log p, \qquad FL(z, 0) = -w_0\, p^\gamma \log(1 - p)
+
+    and for a soft label t in [0, 1] the mixture t FL(z, 1) + (1 - t) FL(z, 0).
+
+    Parameters
+    ----------
+    gamma : float, default=2.0
+        Focusing parameter, >= 0. At 0 the loss is the log loss.
+    alpha : float, sequence of two floats or None, default=None
+        Class weights: a float in (0, 1) weighs the positive class with alpha and the other with 1 - alpha; a sequence
+        gives ``(w_0, w_1)``; None is ``(1, 1)``.
+    hessian : {"expected", "exact"}, default="expected"
+        Curvature: expected over the label, always positive (Fisher scoring on the posterior), or the signed second
+        derivative, negative for badly misclassified rows.
+    max_step : float or None, default=8.0
+        Raises the curvature to at least |gradient| / max_step, so that no leaf of a Newton booster exceeds it.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its domain.
+
+    References
+    ----------
+    .. [1] Lin, Goyal, Girshick, He & Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, arXiv 1708.02002.
+    .. [2] Charoenphakdee et al., "On Focal Loss for Class-Posterior Probability Estimation", CVPR 2021,
+       arXiv 2011.09172.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from focal_boost import BinaryFocalLoss
+    >>> loss = BinaryFocalLoss(gamma=2.0)
+    >>> gradient, hessian = loss.gradient_hessian(np.array([0, 1]), np.array([0.0, 3.0]))
+    >>> bool((hessian > 0).all())
+    True
+    """
+
+    gamma: float = 2.0
+    alpha: float | tuple[float, float] | None = None
+    hessian: Hessian = "expected"
+    max_step: float | None = 8.0
+    n_classes: int = field(default=2, init=False, repr=False)
+    n_outputs: int = field(default=1, init=False, repr=False)
+    _class_weight: tuple[float, float] = field(init=False, repr=False, compare=False)
+
+    _kernel_loss = staticmethod(kernels.binary_loss)
+    _kernel_gradient_hessian = staticmethod(kernels.binary_gradient_hessian)
+
+    def __post_init__(self) -> None:
+        if self.alpha is None:
+            weights: tuple[float, ...] = (1.0, 1.0)
+            alpha: Any = None
+        elif isinstance(self.alpha, Real):
+            alpha = float(self.alpha)
+            if isinstance(self.alpha, bool) or not 0 < alpha < 1:
+                raise ValueError(
+                    f"alpha={self.alpha!r} is not in (0, 1): a number weighs the positive class with alpha and the "
+                    "other with 1 - alpha; for free weights pass the pair (w_0, w_1)"
+                )
+            weights = (1.0 - alpha, alpha)
+        else:
+            alpha = weights = _check_class_weights(self.alpha, 2)
+        _freeze(
+            self,
+            gamma=_check_gamma(self.gamma),
+            alpha=alpha,
+            hessian=_check_hessian(self.hessian),
+            max_step=_check_max_step(self.max_step),
+            _class_weight=weights,
+        )
+
+    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> float:
+        """Margin of the constant that minimises the weighted mean loss: where boosting should start.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Labels in [0, 1].
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0, not all zero.
+
+        Returns
+        -------
+        float
+            The root of ``posterior(z) = weighted share of the positive class``. The share is kept within float64
+            eps of 0 and 1, so the result is finite if one class has no rows.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows, a label or weight is not allowed, or all weights are zero.
+        """
+        y = np.asarray(y_true)
+        y = _check_labels(y, len(y) if y.ndim else 0)
+        weight = _check_weights(sample_weight, len(y))
+        if not len(y):
+            raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
+        if not (y.min() >= 0 and y.max() <= 1):
+            raise ValueError(f"y_true ranges from {y.min()} to {y.max()}, but binary labels must lie in [0, 1]")
+        if weight is not None:
+            _total(weight)
+        return self._intercept_of_share(float(np.average(y, weights=weight)))
+
+    def _intercept_of_share(self, share: float) -> float:
+        share = min(max(share, _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
+        target = math.log(share) - math.log1p(-share)
+
+        def excess(z: float) -> float:
+            return float(self._posterior_logit(np.array([z]))[0]) - target
+
+        # The logit of the posterior has a slope of at least min(1, gamma + 1) far out; the bracket grows until it holds.
+        bound = 1.0
+        while excess(-bound) > 0 or excess(bound) < 0:
+            bound *= 2.0
+        return float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
+
+    def predict_proba(self, raw_prediction: Any, posterior: bool = True) -> np.ndarray:
+        """Class probabilities that margins stand for.
+
+        Parameters
+        ----------
+        raw_prediction : array-like of shape (n,)
+            Margins, float32 or float64.
+        posterior : bool, default=True
+            True: the class posterior of a focal-trained model, which undoes gamma and alpha [2]_. False: sigma(z).
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Columns for class 0 and class 1, in the dtype of the margins.
+        """
+        z = _check_margins(raw_prediction, 1)
+        logit = self._posterior_logit(z) if posterior else z.astype(np.float64)
+        proba = np.empty((len(z), 2), dtype=z.dtype)
+        proba[:, 0] = expit(-logit)
+        proba[:, 1] = expit(logit)
+        return proba
+
+    def _posterior_logit(self, z: np.ndarray) -> np.ndarray:
+        logit = np.empty(len(z))
+        kernels.binary_posterior_logit(z, self.gamma, self._class_weight, logit)
+        return logit
+
+    def posterior_log_loss(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
+
+        Parameters and errors are those of calling the loss.
+
+        Returns
+        -------
+        float
+        """
+        z = _check_margins(raw_prediction, 1)
+        logit = self._posterior_logit(z).clip(-1e300, 1e300)
+        return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight)
+
+
+@dataclass(frozen=True)
+class MulticlassFocalLoss(_FocalLoss):
+    r"""Softmax focal loss of K margins, with p = softmax(z) and t the true class.
+
+    .. math:: FL(z, t) = -w_t (1 - p_t)^\gamma \log p_t
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes K, at least 2.
+    gamma : float, default=2.0
+        Focusing parameter, >= 0. At 0 the loss is the log loss.
+    alpha : sequence of K floats or None, default=None
+        One positive weight per class; None is 1 for all.
+    hessian : {"expected", "exact"}, default="expected"
+        Diagonal curvature: expected over the label, always positive, or the signed second derivative.
+    max_step : float or None, default=8.0
+        Raises each entry of the curvature to at least |gradient| / max_step.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its domain.
+
+    References
+    ----------
+    .. [1] Lin, Goyal, Girshick, He & Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, arXiv 1708.02002.
+    .. [2] Charoenphakdee et al., "On Focal Loss for Class-Posterior Probability Estimation", CVPR 2021,
+       arXiv 2011.09172.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from focal_boost import MulticlassFocalLoss
+    >>> loss = MulticlassFocalLoss(3, gamma=2.0)
+    >>> gradient, hessian = loss.gradient_hessian(np.array([0, 2]), np.zeros((2, 3)))
+    >>> bool(np.allclose(gradient.sum(axis=1), 0))
+    True
+    """
+
+    n_classes: int
+    gamma: float = 2.0
+    alpha: tuple[float, ...] | None = None
+    hessian: Hessian = field(default="expected", kw_only=True)
+    max_step: float | None = field(default=8.0, kw_only=True)
+    n_outputs: int = field(init=False, repr=False, compare=False)
+    _class_weight: np.ndarray = field(init=False, repr=False, compare=False)
+
+    _kernel_loss = staticmethod(kernels.multiclass_loss)
+    _kernel_gradient_hessian = staticmethod(kernels.multiclass_gradient_hessian)
+
+    def __post_init__(self) -> None:
+        k = self.n_classes
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 2:
+            raise ValueError(f"n_classes={k!r} is not an integer >= 2")
+        alpha = None if self.alpha is None else _check_class_weights(self.alpha, int(k))
+        _freeze(
+            self,
+            n_classes=int(k),
+            n_outputs=int(k),
+            gamma=_check_gamma(self.gamma),
+            alpha=alpha,
+            hessian=_check_hessian(self.hessian),
+            max_step=_check_max_step(self.max_step),
+            _class_weight=np.ones(k) if alpha is None else np.array(alpha),
+        )
+        self._class_weight.flags.writeable = False
+
+    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> np.ndarray:
+        """Margins of the constant that minimises the weighted mean loss: where boosting should start.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            Classes 0 to K - 1.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0, not all zero.
+
+        Returns
+        -------
+        ndarray of shape (K,)
+            Margins with mean 0 whose posterior is the weighted class shares. Shares are kept above float64 eps, so
+            the margin of a class without rows is finite.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows, a label or weight is not allowed, or all weights are zero.
+        """
+        y = np.asarray(y_true)
+        y = _check_labels(y, len(y) if y.ndim else 0)
+        weight = _check_weights(sample_weight, len(y))
+        if not len(y):
+            raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
+        if weight is not None:
+            _total(weight)
+        # The kernels refuse labels that are no classes; a constant margin makes that one cheap pass.
+        self.loss(y, np.broadcast_to(np.float64(0), (len(y), self.n_classes)))
+        return self._intercept_of_shares(_class_shares(y, weight, self.n_classes))
+
+    def _intercept_of_shares(self, shares: np.ndarray) -> np.ndarray:
+        """Solve ``p_k / -A_k = c share_k`` for every class, with c such that the p_k sum to 1.
+
+        As a function of v = logit p_k the left side is ``p q / u1(v)`` over the class weight, which increases from 0
+        to infinity, so every class is a monotone root inside the monotone root for c.
+        """
+        shares = np.maximum(shares, _SHARE_FLOOR)
+        target = np.log(shares / shares.sum()) + np.log(self._class_weight)
+
+        def logits(log_c: float) -> np.ndarray:
+            low, high = np.full(len(target), -700.0), np.full(len(target), 700.0)
+            # Newton would leave the bracket at the ends; 60 halvings reach the last bits of the bracket.
+            for _ in range(70):
+                middle = 0.5 * (low + high)
+                value = -np.logaddexp(0.0, -middle) - np.logaddexp(0.0, middle) - _log_slope(middle, self.gamma)
+                too_low = value < target + log_c
+                low, high = np.where(too_low, middle, low), np.where(too_low, high, middle)
+            return 0.5 * (low + high)
+
+        def excess(log_c: float) -> float:
+            return float(logsumexp(-np.logaddexp(0.0, -logits(log_c))))
+
+        bound = 1.0
+        while excess(-bound) > 0 or excess(bound) < 0:
+            bound *= 2.0
+        log_c = float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
+        margins = -np.logaddexp(0.0, -logits(log_c))
+        return margins - margins.mean()
+
+    def predict_proba(self, raw_prediction: Any, posterior: bool = True) -> np.ndarray:
+        """Class probabilities that margins stand for.
+
+        Parameters
+        ----------
+        raw_prediction : array-like of shape (n, K)
+            Margins, float32 or float64.
+        posterior : bool, default=True
+            True: the class posterior of a focal-trained model, which undoes gamma and alpha [2]_. False: softmax(z).
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            In the dtype of the margins; rows sum to 1.
+        """
+        z = _check_margins(raw_prediction, self.n_outputs)
+        logits = self._log_posterior(z) if posterior else np.clip(z.astype(np.float64), -1e300, 1e300)
+        return softmax(logits, axis=1).astype(z.dtype, copy=False)
+
+    def _log_posterior(self, z: np.ndarray) -> np.ndarray:
+        out = np.empty(z.shape)
+        kernels.multiclass_log_posterior(z, self.gamma, self._class_weight, out)
+        return out
+
+    def posterior_log_loss(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
+
+        Parameters and errors are those of calling the loss.
+
+        Returns
+        -------
+        float
+        """
+        z = _check_margins(raw_prediction, self.n_outputs)
+        return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, self._log_posterior(z), sample_weight)
+
+
+def _freeze(loss: _FocalLoss, **checked: Any) -> None:
+    """Store checked parameters in a frozen dataclass."""
+    for name, value in checked.items():
+        object.__setattr__(loss, name, value)
