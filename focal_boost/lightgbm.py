@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -228,3 +229,172 @@ def _keep_parameters(update: Callable[..., bool]) -> Callable[..., bool]:
 
 if not hasattr(lightgbm.Booster.update, "_focal_boost"):
     lightgbm.Booster.update = _keep_parameters(lightgbm.Booster.update)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LGBMClassifier, for FocalClassifier
+
+# Metrics of LightGBM that only look at the order of raw scores within a class, and its words for none.
+_RANKING_METRICS = {"auc", "average_precision", "auc_mu"}
+_NO_METRIC = {"", "none", "null", "custom", "na"}
+_METRIC_NAMES = ("metric", "metrics", "metric_types")
+
+# Parameter (all its names), the value without effect, what to do instead.
+_IGNORED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
+    (("objective", "objective_type", "app", "application", "loss"), None, "FocalClassifier brings its own objective"),
+    (("scale_pos_weight",), 1, "use FocalClassifier(alpha=...) with one weight per class, or alpha='balanced'"),
+    (("is_unbalance", "unbalance", "unbalanced_sets"), False, "use FocalClassifier(alpha='balanced')"),
+    (("sigmoid",), 1, "the margins of focal loss are not rescaled"),
+    (("pos_bagging_fraction", "pos_sub_row", "pos_subsample", "pos_bagging"), 1, "use subsample for both classes"),
+    (("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"), 1, "use subsample for both classes"),
+)
+
+
+def check_estimator(estimator: Any) -> None:
+    """Refuse what focal loss would make LightGBM ignore.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+
+    Raises
+    ------
+    TypeError
+        If it is another kind of estimator.
+    ValueError
+        If a parameter would have no effect; the message names it and what to use instead.
+    """
+    if not isinstance(estimator, lightgbm.LGBMClassifier):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}, but focal loss is for classification: pass an LGBMClassifier, "
+            "an XGBClassifier or an XGBRFClassifier"
+        )
+    params = estimator.get_params()
+    for names, neutral, advice in _IGNORED:
+        for name in names:
+            value = params.get(name)
+            if value is not None and value != neutral:
+                raise ValueError(
+                    f"the estimator has {name}={value!r}, which has no effect with an objective of one's own: leave "
+                    f"it out; {advice}"
+                )
+    for name in ("boosting_type", "boosting", "boost"):
+        if params.get(name) in ("rf", "random_forest"):
+            raise ValueError(
+                f"the estimator has {name}={params[name]!r}, which LightGBM does not train with an objective of one's "
+                "own; use XGBRFClassifier for a random forest"
+            )
+    for name in _METRIC_NAMES:
+        _check_metrics(params.get(name), name)
+
+
+def _check_metrics(metric: Any, name: str) -> list[Any]:
+    """Metrics as a list; those that would be computed on raw scores as if on probabilities are refused."""
+    if metric is None:
+        return []
+    metrics = list(metric) if isinstance(metric, (list, tuple, set)) else [metric]
+    for one in metrics:
+        if isinstance(one, str) and not set(one.lower().split(",")) <= _RANKING_METRICS | _NO_METRIC:
+            raise ValueError(
+                f"{name}={one!r} would be computed on raw scores, not probabilities: focal_loss and posterior_log_loss "
+                f"are reported without asking; name one of {sorted(_RANKING_METRICS)}, or pass a function "
+                "(y_true, y_proba) to eval_metric, which gets posterior probabilities"
+            )
+    return metrics
+
+
+def fit_estimator(
+    estimator: Any,
+    loss: BinaryFocalLoss | MulticlassFocalLoss,
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    eval_set: list[tuple[Any, np.ndarray]] | None,
+    fit_params: dict[str, Any],
+) -> None:
+    """Fit an LGBMClassifier in place with a focal loss.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+        A clone that belongs to the caller.
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    X : array-like of shape (n, n_features)
+    y : ndarray of shape (n,)
+        Labels 0 to K - 1.
+    sample_weight : ndarray of shape (n,) or None
+    eval_set : list of (X, y) or None
+    fit_params : dict
+        Further arguments of ``estimator.fit``.
+    """
+    fit_params = dict(fit_params)
+    own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
+    params = estimator.get_params()
+    started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
+    started = started or params.get("boost_from_average") is False
+    objective = FocalObjective(loss, None if started else loss.fit_intercept_only(y, sample_weight))
+
+    # LGBMClassifier would add a log loss of raw scores by itself.
+    silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
+    estimator.set_params(objective=objective, **silenced)
+    fit_params["eval_metric"] = [objective.metric, *(_on_posterior(metric, loss) for metric in own_metrics)]
+    fit_params.update(_eval_arguments(estimator, eval_set))
+
+    estimator.fit(X, y, sample_weight=sample_weight, **fit_params)
+
+    estimator._Booster = objective.portable(estimator.booster_)
+    # What is left is an ordinary estimator whose booster knows its link (set_params resets _objective too).
+    estimator.set_params(objective=None)
+    estimator._objective = "binary" if loss.n_outputs == 1 else "multiclass"
+    for name in silenced:
+        estimator._other_params.pop(name, None)
+        estimator.__dict__.pop(name, None)
+
+
+def _eval_arguments(estimator: Any, eval_set: list[tuple[Any, np.ndarray]] | None) -> dict[str, Any]:
+    if eval_set is None:
+        return {}
+    if "eval_X" in inspect.signature(estimator.fit).parameters:  # LightGBM 4.7, where eval_set is deprecated
+        return {"eval_X": tuple(X for X, _ in eval_set), "eval_y": tuple(y for _, y in eval_set)}
+    return {"eval_set": eval_set}
+
+
+def _on_posterior(metric: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Let a metric function of the user see posterior probabilities, with as many arguments as it takes."""
+    if not callable(metric):
+        return metric
+
+    def score(y_true: np.ndarray, margins: np.ndarray, *rest: Any) -> Any:
+        proba = loss.predict_proba(margins)
+        return metric(y_true, proba[:, 1] if loss.n_outputs == 1 else proba, *rest)
+
+    # LightGBM counts the parameters to decide whether to pass weights and groups.
+    score.__signature__ = inspect.signature(metric)  # type: ignore[attr-defined]
+    return score
+
+
+def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
+    """Margins of a fitted estimator, by its own rule for the best iteration.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+    X : array-like of shape (n, n_features)
+    predict_params : dict
+        Further arguments of ``estimator.predict``.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, K), float64
+    """
+    return estimator.predict(X, raw_score=True, **predict_params)
+
+
+def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:
+    """Return the metrics of each evaluation set in each round; empty without one."""
+    return estimator.evals_result_
+
+
+def best_iteration(estimator: Any) -> int | None:
+    """Number of rounds up to the best one, or None without early stopping."""
+    return estimator.best_iteration_ or None

@@ -394,7 +394,11 @@ def multiclass_log_posterior(z: np.ndarray, gamma: float, class_weight: np.ndarr
     n, k = z.shape
     w = class_weight[:, None]
     for rows in _blocks(n, k):
-        s = _Softmax(_margins(np.ascontiguousarray(z[rows].T)), gamma)
-        log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho) - np.log(w)
+        zb = _margins(np.ascontiguousarray(z[rows].T))
+        s = _Softmax(zb, gamma)
+        log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho)
+        # Margins that tie with top take a different path above; they shall stay tied to the last bit.
+        log_eta_top = np.where(s.is_top, log_eta, -np.inf).max(axis=0)
+        log_eta = np.where(zb == zb.max(axis=0), log_eta_top, log_eta) - np.log(w)
         log_eta -= log_eta.max(axis=0)
         out[rows] = log_eta.T
