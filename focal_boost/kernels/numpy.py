@@ -286,10 +286,12 @@ class _Softmax:
 
 
 def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x - y and its rounding error; the error is left out where an operand is too large for it to be finite."""
+    """x - y and its rounding error; the error is left out where the exponential of x - y is 0 by far."""
     d = x - y
     virtual = x - d
     low = (x - (d + virtual)) + (virtual - y)
+    # Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
+    low[np.abs(d) > 1e9] = 0.0
     return d, low
 
 
