@@ -136,7 +136,8 @@ def binary_loss(
         loss = t * (w1 * loss1) + (1.0 - t) * (w0 * loss0)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def binary_gradient_hessian(
@@ -327,7 +328,8 @@ def multiclass_loss(
         loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def multiclass_gradient_hessian(
