@@ -136,7 +136,8 @@ def binary_loss(
         loss = t * (w1 * loss1) + (1.0 - t) * (w0 * loss0)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def binary_gradient_hessian(
@@ -286,10 +287,12 @@ class _Softmax:
 
 
 def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x - y and its rounding error; the error is left out where an operand is too large for it to be finite."""
+    """x - y and its rounding error; the error is left out where the exponential of x - y is 0 by far."""
     d = x - y
     virtual = x - d
     low = (x - (d + virtual)) + (virtual - y)
+    # Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
+    low[np.abs(d) > 1e9] = 0.0
     return d, low
 
 
@@ -325,7 +328,8 @@ def multiclass_loss(
         loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def multiclass_gradient_hessian(
