@@ -6,6 +6,7 @@ this one deals with labels, weights, parameters and probabilities.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -142,6 +143,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If `estimator` is not one of the three, or an argument of ``fit`` is not known to it.
         """
+        # All of it happens to a copy: whatever fails, a model that was fitted before is still whole.
+        fitted = copy.copy(self)
+        fitted._fit(X, y, sample_weight, eval_set, fit_params)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
         library, inner = self._clone_estimator()
@@ -150,18 +158,17 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(train_X, codes)
         loss = self._make_loss(classes, codes, sample_weight)
         weight = self._combine_weights(inner, y, sample_weight)
-        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
         fit_params = {
             name: value.estimator_ if isinstance(value, FocalClassifier) else value
             for name, value in fit_params.items()
         }
+        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
         library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
         self.estimator_ = inner
         self.classes_ = classes
         self.loss_ = loss
         self.evals_result_ = library.evals_result(inner)
         self.best_iteration_ = library.best_iteration(inner)
-        return self
 
     def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
         """Margins of the trees, intercept included.
