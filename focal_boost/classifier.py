@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import assert_all_finite, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _num_samples,
@@ -93,6 +94,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     >>> model.predict_proba(X).shape
     (100, 2)
     """
+
+    estimator_: Any
+    classes_: np.ndarray
+    loss_: BinaryFocalLoss | MulticlassFocalLoss
+    evals_result_: dict[str, dict[str, list[float]]]
+    best_iteration_: int | None
 
     def __init__(
         self,
@@ -259,9 +266,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
             validate_data(self, X, skip_check_array=True, reset=reset)
             return X
-        return validate_data(
-            self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self
-        )
+        X = validate_data(self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self)
+        # LightGBM predicts on sparse matrices, not on SciPy's newer sparse arrays. The values are shared.
+        return scipy.sparse.csr_matrix(X) if scipy.sparse.issparse(X) else X
 
     def _make_loss(
         self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
@@ -302,9 +309,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             if eval_set is not None:
                 raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
             eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
-            eval_set = (
-                list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
-            )
+            eval_set = list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
         if eval_set is None:
             return None
         if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
@@ -343,6 +348,7 @@ def _library_of(estimator: Any) -> ModuleType:
 
 def _check_labels(y: Any) -> np.ndarray:
     labels = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels
 

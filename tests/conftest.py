@@ -18,8 +18,4 @@ def kernels(request):
     module = KERNELS[request.param]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(losses, "kernels", module)
-        for cls, kind in ((losses.BinaryFocalLoss, "binary"), (losses.MulticlassFocalLoss, "multiclass")):
-            patch.setattr(cls, "_kernel_loss", staticmethod(getattr(module, f"{kind}_loss")))
-            gradient_hessian = staticmethod(getattr(module, f"{kind}_gradient_hessian"))
-            patch.setattr(cls, "_kernel_gradient_hessian", gradient_hessian)
         yield module

@@ -53,7 +53,8 @@ def quiet(make):
     return {} if make is lightgbm else {"verbose": False}
 
 
-# Labels ----------------------------------------------------------------------------------------------------------------
+#
+# Labels
 
 LABELS = {
     "strings": lambda codes: np.array(["no", "rare", "some"])[codes],
@@ -88,8 +89,8 @@ def test_labels_of_any_kind_in_y_and_eval_set(make, kind, n_classes):
 @each_booster
 def test_unseen_label_in_eval_set_is_named(make):
     table = draw(300)
+    names = np.array(["no", "yes"])[table.y]
     with pytest.raises(ValueError, match=r"eval_set\[1\] hold \['what'\].*\['no', 'yes'\]"):
-        names = np.array(["no", "yes"])[table.y]
         FocalClassifier(make()).fit(
             table.X, names, eval_set=[(table.X, names), (table.X[:2], np.array(["no", "what"]))]
         )
@@ -102,7 +103,8 @@ def test_an_eval_set_may_lack_classes_and_may_be_a_single_pair():
     assert len(model.evals_result_["valid_0"]["focal_loss"]) == 20
 
 
-# Weights and alpha -----------------------------------------------------------------------------------------------------
+#
+# Weights and alpha
 
 
 @each_estimator
@@ -121,6 +123,8 @@ def test_weights_reach_trees_intercept_and_metrics(make, n_classes):
     )
     unweighted = FocalClassifier(make()).fit(table.X, table.y)
     assert np.abs(unweighted.decision_function(table.X) - margins).max() > 1e-3
+    if make is forest:
+        return  # whose trees see a part of the rows each
     constant = FocalClassifier(make(n_estimators=1)).fit(np.zeros((600, 1)), table.y, table.weight)
     shares = np.bincount(table.y, weights=table.weight) / table.weight.sum()
     np.testing.assert_allclose(constant.predict_proba(np.zeros((1, 1)))[0], shares, rtol=2e-6)
@@ -203,7 +207,8 @@ def test_bad_weights_are_refused(weight, message):
         FocalClassifier(lightgbm()).fit(table.X, table.y, weight)
 
 
-# Parameters ------------------------------------------------------------------------------------------------------------
+#
+# Parameters
 
 REFUSED = [
     (lightgbm(scale_pos_weight=5), "scale_pos_weight=5.*alpha"),
@@ -229,7 +234,9 @@ def test_parameters_without_effect_are_refused_by_name(estimator, message):
 
 
 @pytest.mark.parametrize(
-    "estimator", [LogisticRegression(), lgb.LGBMRegressor(), xgb.XGBRegressor(), "lightgbm"], ids=lambda e: type(e).__name__
+    "estimator",
+    [LogisticRegression(), lgb.LGBMRegressor(), xgb.XGBRegressor(), "lightgbm"],
+    ids=lambda e: type(e).__name__,
 )
 def test_other_estimators_are_refused(estimator):
     table = draw(300)
@@ -274,7 +281,9 @@ def test_fitted_estimator_keeps_the_users_parameters_and_stands_alone(make):
     table = draw(300)
     model = FocalClassifier(make()).fit(table.X, table.y)
     ours, given = model.estimator_.get_params(), make().get_params()
-    differing = {name for name in ours if ours[name] is not given.get(name) and repr(ours[name]) != repr(given.get(name))}
+    differing = {
+        name for name in ours if ours[name] is not given.get(name) and repr(ours[name]) != repr(given.get(name))
+    }
     assert differing <= {"objective"}
     np.testing.assert_allclose(
         model.estimator_.predict_proba(table.X),
@@ -308,7 +317,8 @@ def test_failed_fit_leaves_a_fitted_model_whole(make):
     assert pickle.dumps(model.predict_proba(pd.DataFrame(table.X).add_prefix("c"))) == before
 
 
-# Probabilities ---------------------------------------------------------------------------------------------------------
+#
+# Probabilities
 
 
 @each_estimator
@@ -329,7 +339,8 @@ def test_gamma_zero_posterior_is_the_sigmoid():
     np.testing.assert_allclose(model.set_params(posterior=False).predict_proba(table.X), posterior, rtol=1e-12)
 
 
-# Early stopping, callbacks, fit arguments ------------------------------------------------------------------------------
+#
+# Early stopping, callbacks, fit arguments
 
 
 @each_task
@@ -392,7 +403,9 @@ def test_xgboost_metric_functions_see_posterior_probabilities():
     )
     np.testing.assert_allclose(seen[-1][0], model.predict_proba(valid.X)[:, 1], rtol=1e-5)
     np.testing.assert_allclose(seen[-1][1], valid.weight)
-    assert list(model.evals_result_["validation_0"]) == ["auc", "posterior_log_loss", "focal_loss", "brier"]
+    log = model.evals_result_["validation_0"]
+    assert set(log) == {"auc", "posterior_log_loss", "focal_loss", "brier"}
+    assert list(log)[-1] == "brier"
     assert model.estimator_.eval_metric == ["auc", brier]
 
 
@@ -461,7 +474,8 @@ def test_training_goes_on_from_an_earlier_model(make):
     np.testing.assert_allclose(both.decision_function(table.X), whole.decision_function(table.X), rtol=1e-4, atol=1e-5)
 
 
-# Features ----------------------------------------------------------------------------------------------------------------
+#
+# Features
 
 
 @each_booster
@@ -494,7 +508,9 @@ def test_pandas_with_categories(make, n_classes):
 def test_polars_frames(make):
     table = draw(600)
     frame = pl.DataFrame(table.X, schema=[f"c{i}" for i in range(8)])
-    model = FocalClassifier(make()).fit(frame, pl.Series(table.y), eval_set=[(frame, pl.Series(table.y))], **quiet(make))
+    model = FocalClassifier(make()).fit(
+        frame, pl.Series(table.y), eval_set=[(frame, pl.Series(table.y))], **quiet(make)
+    )
     plain = FocalClassifier(make()).fit(table.X, table.y)
     np.testing.assert_allclose(model.predict_proba(frame), plain.predict_proba(table.X), rtol=1e-6)
     assert model.n_features_in_ == 8
@@ -512,11 +528,12 @@ def test_sparse(make, make_sparse):
 def test_wrong_number_of_features_is_named():
     table = draw(300)
     model = FocalClassifier(lightgbm()).fit(table.X, table.y)
-    with pytest.raises(ValueError, match="5 features.*expecting 8"):
+    with pytest.raises(ValueError, match=r"5 features.*expecting 8"):
         model.predict(table.X[:, :5])
 
 
-# In scikit-learn ----------------------------------------------------------------------------------------------------------
+#
+# In scikit-learn
 
 # XGBoost sums gradients in float32: a row of weight 2 and a row that is there twice give sums that differ in the last
 # bit, and so do XGBClassifier's own predictions; the check allows 1e-7.
@@ -569,16 +586,21 @@ def test_meta_estimators(make):
 def test_sample_weight_is_routed():
     table = draw(400)
     with sklearn.config_context(enable_metadata_routing=True):
-        model = FocalClassifier(lightgbm(n_estimators=5)).set_fit_request(sample_weight=True)
-        pipeline = make_pipeline(StandardScaler(), model.set_score_request(sample_weight=True))
+        model = FocalClassifier(lightgbm(n_estimators=1, learning_rate=1e-9)).set_fit_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model.set_score_request(sample_weight=True))
+        heavy = np.where(table.y == 1, 50.0, 1.0)
         result = cross_validate(
-            pipeline, table.X, table.y, params={"sample_weight": table.weight}, cv=3, return_estimator=True
+            pipeline,
+            table.X,
+            table.y,
+            params={"sample_weight": heavy},
+            cv=3,
+            return_estimator=True,
+            error_score="raise",
         )
-        fold = result["estimator"][0][-1]
-    assert fold.loss_.fit_intercept_only(table.y) != pytest.approx(
-        float(np.mean(fold.decision_function(np.zeros((1, 8))))), abs=1e-9
-    )
-    assert len(result["test_score"]) == 3
+    for fold in result["estimator"]:  # hardly anything but the intercept, which the weights have moved
+        assert fold.predict_proba(table.X)[:, 1].min() > 0.7
 
 
 @each_estimator
@@ -591,7 +613,8 @@ def test_pickle_and_joblib(make, n_classes, tmp_path):
         np.testing.assert_array_equal(copy.predict_proba(table.X), model.predict_proba(table.X))
 
 
-# Real tables ------------------------------------------------------------------------------------------------------------
+#
+# Real tables
 
 
 @pytest.mark.data

@@ -68,7 +68,8 @@ def test_gamma_zero_classifier_reproduces_the_built_in_classifier(library, n_cla
     )
 
 
-# One object, everywhere ----------------------------------------------------------------------------------------------
+#
+# One object, everywhere
 
 
 @each_task
@@ -86,9 +87,7 @@ def test_xgboost_train_cv_and_classifier_use_one_object(n_classes):
         **{**objective.params, "objective": objective}, n_estimators=10, learning_rate=0.1, n_jobs=1
     )
     own.fit(table.X, table.y, sample_weight=table.weight)
-    np.testing.assert_array_equal(
-        own.predict(table.X, output_margin=True), native.predict(data, output_margin=True)
-    )
+    np.testing.assert_array_equal(own.predict(table.X, output_margin=True), native.predict(data, output_margin=True))
 
 
 @each_task
@@ -187,7 +186,15 @@ def test_xgboost_labels_come_from_the_getters_where_the_interface_is_missing(mon
     margins = np.zeros(300, dtype=np.float32)
     expected = objective(margins, data)
     fields = {"label": table.y.astype(np.float32), "weight": table.weight.astype(np.float32)}
-    monkeypatch.setattr(xgb.core, "_LIB", object())
+    library = xgb.core._LIB
+
+    class Older:
+        def __getattr__(self, name):
+            if name == "XGDMatrixGetInfoRef":
+                raise AttributeError(name)
+            return getattr(library, name)
+
+    monkeypatch.setattr(xgb.core, "_LIB", Older())
     monkeypatch.setattr(xgb.DMatrix, "get_float_info", lambda self, name: fields[name])
     for ours, theirs in zip(objective(margins, data), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -203,7 +210,8 @@ def test_lightgbm_labels_are_copied_once_per_data_set(monkeypatch):
     assert len(calls) <= 4
 
 
-# LightGBM's own traps -------------------------------------------------------------------------------------------------
+#
+# LightGBM's own traps
 
 
 def test_lightgbm_trains_on_a_table_that_cannot_be_split():
@@ -242,7 +250,9 @@ def test_portable_is_a_copy_and_may_be_repeated():
     assert booster.model_to_string() == before
     assert objective.portable(once) is once
     np.testing.assert_allclose(
-        once.predict(table.X, raw_score=True), booster.predict(table.X, raw_score=True) + objective.intercept, atol=1e-12
+        once.predict(table.X, raw_score=True),
+        booster.predict(table.X, raw_score=True) + objective.intercept,
+        atol=1e-12,
     )
 
 
@@ -263,7 +273,8 @@ def test_portable_contributions_add_up_to_the_margin():
     )
 
 
-# Model files ----------------------------------------------------------------------------------------------------------
+#
+# Model files
 
 MODES = {
     "lightgbm": [{}, {"boosting": "dart"}, {"linear_tree": True}, {"data_sample_strategy": "goss"}],
@@ -300,7 +311,8 @@ def test_saved_model_stands_alone(library, mode, stop, n_classes, tmp_path):
         assert score == pytest.approx(logged["focal_loss"][index], abs=2e-6)
 
 
-# Metrics --------------------------------------------------------------------------------------------------------------
+#
+# Metrics
 
 
 @each_library
@@ -334,7 +346,8 @@ def test_early_stopping_works_however_small_the_loss(library):
     assert loss(y[:500], library.margins(objective.portable(booster), X[:500])) < 1e-8
 
 
-# Learning from a rare class --------------------------------------------------------------------------------------------
+#
+# Learning from a rare class
 
 
 @each_library
@@ -360,9 +373,11 @@ def test_no_leaf_exceeds_max_step(library, hessian, max_step):
     X, y = draw_rare(5000, 15)
     loss = BinaryFocalLoss(gamma=2.0, hessian=hessian, max_step=max_step)
     objective = library.Objective(loss, loss.fit_intercept_only(y))
-    loose = {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0} if library.name == "lightgbm" else {
-        "min_child_weight": 0, "reg_lambda": 0
-    }
+    loose = (
+        {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0}
+        if library.name == "lightgbm"
+        else {"min_child_weight": 0, "reg_lambda": 0}
+    )
     booster = library.train(objective, library.data(X, y), 20, **loose)
     leaves = np.abs(library.leaves(booster))
     assert leaves.max() <= max_step * (1 + 1e-5)
