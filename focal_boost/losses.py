@@ -61,7 +61,7 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
         )
     weights = np.asarray(alpha, dtype=np.float64)
     if weights.shape != (n_classes,):
-        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes: one each")
+        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes")
     if not np.all(np.isfinite(weights) & (weights > 0)):
         raise ValueError(
             f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "
@@ -71,7 +71,7 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
 
 
 def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
-    """Return margins as a float32 or float64 array of shape (n,) for one output or (n, K) for K; no copy if it is one."""
+    """Return margins as a float32 or float64 array, (n,) for one output or (n, K) for K; no copy if it is one."""
     z = np.asarray(raw_prediction)
     if z.dtype not in (np.float32, np.float64):
         if z.dtype.kind not in "biuf":
@@ -298,7 +298,7 @@ class _FocalLoss:
         margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
         if margin.shape != shape:
             raise ValueError(
-                f"intercept={intercept!r} has shape {margin.shape}, but this loss starts from margins of shape {shape}; "
+                f"intercept={intercept!r} has shape {margin.shape}, but the loss starts from shape {shape}; "
                 "loss.fit_intercept_only(y) gives them"
             )
         if not np.all(np.isfinite(margin)):
@@ -391,7 +391,7 @@ class BinaryFocalLoss(_FocalLoss):
             if isinstance(self.alpha, bool) or not 0 < alpha < 1:
                 raise ValueError(
                     f"alpha={self.alpha!r} is not in (0, 1): a number weighs the positive class with alpha and the "
-                    "other with 1 - alpha; for free weights pass the pair (w_0, w_1)"
+                    "rest with 1 - alpha; for free weights pass the pair (w_0, w_1)"
                 )
             weights = (1.0 - alpha, alpha)
         else:
