@@ -61,7 +61,7 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
         )
     weights = np.asarray(alpha, dtype=np.float64)
     if weights.shape != (n_classes,):
-        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes")
+        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, not one each for {n_classes} classes")
     if not np.all(np.isfinite(weights) & (weights > 0)):
         raise ValueError(
             f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "

@@ -161,7 +161,7 @@ def test_balanced_alpha_is_the_inverse_weighted_share_and_is_undone():
 BAD_ALPHAS = [
     ("heavy", "only string is 'balanced'"),
     (1.5, r"alpha=1.5 is not in \(0, 1\)"),
-    ((1.0, 2.0, 3.0), "3 weights, but there are 2 classes"),
+    ((1.0, 2.0, 3.0), "3 weights, not one each for 2 classes"),
     ((1.0, 0.0), "not a positive finite number"),
     ({"a": 1.0}, r"classes are \['a', 'b'\]"),
 ]

