@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_curve
 from sklearn.model_selection import RepeatedStratifiedKFold
@@ -184,17 +185,15 @@ def hits_within(y: np.ndarray, score: np.ndarray, budget: int) -> float:
     return float(y[above].sum() + y[tied].mean() * (min(budget, len(score)) - above.sum()))
 
 
-def calibration_bins(y: np.ndarray, proba: np.ndarray, key: np.ndarray, n_bins: int) -> np.ndarray:
-    """Mean probability, positives and rows of bins that cut the sorted rows into equal parts of `key`."""
-    order = np.argsort(proba, kind="stable")
-    part = np.cumsum(key[order]) - key[order] / 2
-    bins = np.minimum((part / key.sum() * n_bins).astype(int), n_bins - 1)
-    sums = [np.bincount(bins, weights, n_bins) for weights in (proba[order], y[order], np.ones(len(y)))]
-    predicted, positives, rows = (total[sums[2] > 0] for total in sums)
-    return np.stack([predicted / rows, positives, rows])
+def calibration_bins(y: np.ndarray, proba: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """Mean probability, positives and rows of each bin that has rows; `bins` numbers the bin of each row from 0."""
+    predicted, positives, rows = (np.bincount(bins, weights) for weights in (proba, y, np.ones(len(y))))
+    filled = rows > 0
+    return np.stack([predicted[filled] / rows[filled], positives[filled], rows[filled]])
 
 
 def expected_calibration_error(y: np.ndarray, proba: np.ndarray, n_bins: int = 15) -> float:
     """Mean distance between predicted and observed share over bins of equally many rows."""
-    predicted, positives, rows = calibration_bins(y, proba, np.ones(len(y)), n_bins)
+    bins = rankdata(proba, method="ordinal").astype(np.int64) - 1
+    predicted, positives, rows = calibration_bins(y, proba, bins * n_bins // len(y))
     return float(np.sum(np.abs(predicted * rows - positives)) / len(y))

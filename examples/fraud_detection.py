@@ -35,7 +35,7 @@ from _data import (
     row_log_loss,
 )
 from _elsewhere import compare
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import beta
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_recall_curve
 from sklearn.model_selection import train_test_split
@@ -43,6 +43,7 @@ from sklearn.model_selection import train_test_split
 from focal_boost import FocalClassifier
 
 ROUNDS, PATIENCE, N_FOLDS, PRECISIONS = 1000, 50, 5, (0.9, 0.5)
+MIN_ROWS = 10  # of a bin in the picture
 SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": 2}
 TABLES = {
     "creditcard_ulb_sub": "Card payments. All frauds but few of the normal rows: in the full set 0.17 % are frauds.",
@@ -121,12 +122,11 @@ def verdict(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
     else:
         words = f"On log loss, {'focal loss is better' if mean < 0 else 'plain log loss is better'} here: {by}."
     precision = {name: average_precision_score(y, p) for name, p in probas.items()}
-    gain = precision[POSTERIOR] - precision[BUILT_IN]
     error = {name: expected_calibration_error(y, p) for name, p in probas.items()}
     return "\n".join(
         [
             words,
-            f"Ranking: the average precision of focal loss is {'higher' if gain > 0 else 'lower'} by {abs(gain):.4f}.",
+            f"Ranking: average precision {precision[POSTERIOR]:.4f} with focal loss, {precision[BUILT_IN]:.4f} without.",
             f"Probabilities: posteriors of focal loss are off by {error[POSTERIOR]:.4f} on average, "
             f"the sigmoid of its margins by {error[SIGMOID]:.4f}.",
         ]
@@ -138,7 +138,7 @@ def report(table: Table, library: str, focal: FocalClassifier, probas: dict[str,
     return "\n".join(
         [
             table.describe(),
-            f"{library}, gamma {focal.gamma:g}, alpha {alpha}; at most {ROUNDS} rounds, early stopping after {PATIENCE}",
+            f"{library}, gamma {focal.gamma:g}, alpha {alpha}; at most {ROUNDS} rounds, early stopping ({PATIENCE})",
             f"{N_FOLDS} folds, every row judged by models that never saw it; 15 calibration bins of equally many rows",
             "",
             metrics_table(table.y, probas),
@@ -183,29 +183,32 @@ def draw_precision_recall(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray
     axes.set(xlabel="recall: share of the positives found", ylabel="precision: share of the alarms that are right")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), title="Ranking")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", frameon=True)
+    axes.legend(loc="lower left", framealpha=1)
 
 
 def draw_reliability(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) -> None:
-    lowest = 1.0
-    for name, proba in probas.items():
-        predicted, positives, rows = calibration_bins(y, proba, proba, 10)
-        observed, low, high = positives / rows, *_interval(positives, rows)
-        error = [np.maximum(observed - low, 0), np.maximum(high - observed, 0)]
-        axes.errorbar(
-            predicted, observed, yerr=error, label=name, capsize=2, elinewidth=1, markersize=6, **STYLES[name]
-        )
-        lowest = min(lowest, predicted.min(), observed[observed > 0].min(initial=1.0))
+    """Bins one unit of log-odds wide; both axes logarithmic where positives are rare."""
     rare = y.mean() < 0.1
+    lowest = 0.5
+    for name, proba in probas.items():
+        unit = np.floor(logit(proba.clip(1e-9, 1 - 1e-9))).astype(np.int64)
+        predicted, positives, rows = calibration_bins(y, proba, unit - unit.min())
+        predicted, positives, rows = (values[rows >= MIN_ROWS] for values in (predicted, positives, rows))
+        observed = positives / rows
+        axes.vlines(predicted, *_interval(positives, rows), linewidth=1, color=STYLES[name]["color"])
+        # A share of 0 has no place on a logarithmic axis; its interval has.
+        axes.plot(predicted, np.where(observed > 0, observed, np.nan if rare else 0), label=name, **STYLES[name])
+        lowest = min(lowest, predicted.min(initial=1), observed[observed > 0].min(initial=1))
     start = lowest / 2 if rare else 0
     axes.plot([start, 1], [start, 1], color="black", linewidth=1, linestyle=(0, (1, 3)), label="perfect")
+    axes.set(xlim=(start, 1.3 if rare else 1), ylim=(start, 1.3 if rare else 1), title="Probabilities")
     if rare:
         axes.set(xscale="log", yscale="log")
-    axes.set(xlim=(start, 1.3 if rare else 1), ylim=(start, 1.3 if rare else 1))
-    axes.set(xlabel="predicted probability (10 bins of equal sum)", ylabel="observed share, 95 % interval")
-    axes.set_title("Probabilities")
+    axes.set(
+        xlabel=f"predicted probability (bins with {MIN_ROWS} rows or more)", ylabel="observed share, 95 % interval"
+    )
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", frameon=True)
+    axes.legend(loc="upper left", framealpha=1)
 
 
 def _interval(positives: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
