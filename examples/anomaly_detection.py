@@ -1,4 +1,4 @@
-"""Anomalies in the hundredths of a percent: how many are among the rows that someone has time to look at?
+"""Anomalies in the hundredths of a percent: how many are among the few rows that someone has time to look at.
 
     python examples/anomaly_detection.py
     python examples/anomaly_detection.py --budgets 20 200 --repeats 5
@@ -60,17 +60,17 @@ def report(table: Table, n_folds: int, budgets: list[int], results: dict[str, np
 
 
 def verdict(results: dict[str, np.ndarray]) -> str:
+    """Say in words what the numbers say."""
     loss = {name: row[0] for name, row in results.items()}
     lines = []
     for name in (BUILT_IN, FOCAL):
-        fate = "diverges: its log loss is worse than that of" if loss[name] > loss["no model"] else "does better than"
-        lines.append(
-            f"At LightGBM's defaults {name} {fate} no model at all ({loss[name]:.5f}, {loss['no model']:.5f})."
-        )
-    best = min(MODELS, key=loss.get)
-    lines.append(f"Lowest log loss: {best}.")
-    if loss[GAMMA_0] <= 1.1 * loss[FOCAL]:
-        lines.append("Gamma 0 does as well as gamma 2: start and bounded leaves matter here, not the focusing.")
+        ratio = loss[name] / loss["no model"]
+        fate = "worse" if ratio > 1 else "better"
+        lines.append(f"At LightGBM's defaults, {name} is {fate} than no model: {ratio:.3g} times its log loss.")
+    if loss[GAMMA_0] <= 1.1 * loss[FOCAL] < 0.5 * loss[BUILT_IN]:
+        lines.append("Gamma 0 does as well as gamma 2: the start and the bounded leaves matter here, not the focusing.")
+    if loss[HELD_BACK] <= loss[FOCAL]:
+        lines.append("Held back, the built-in log loss is as good as focal loss at defaults, or better.")
     return "\n".join(lines)
 
 
