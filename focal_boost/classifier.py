@@ -6,6 +6,7 @@ this one deals with labels, weights, parameters and probabilities.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import assert_all_finite, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _num_samples,
@@ -93,6 +95,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     (100, 2)
     """
 
+    estimator_: Any
+    classes_: np.ndarray
+    loss_: BinaryFocalLoss | MulticlassFocalLoss
+    evals_result_: dict[str, dict[str, list[float]]]
+    best_iteration_: int | None
+
     def __init__(
         self,
         estimator: Any = None,
@@ -142,6 +150,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If `estimator` is not one of the three, or an argument of ``fit`` is not known to it.
         """
+        # All of it happens to a copy: whatever fails, a model that was fitted before is still whole.
+        fitted = copy.copy(self)
+        fitted._fit(X, y, sample_weight, eval_set, fit_params)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
         library, inner = self._clone_estimator()
@@ -150,18 +165,17 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(train_X, codes)
         loss = self._make_loss(classes, codes, sample_weight)
         weight = self._combine_weights(inner, y, sample_weight)
-        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
         fit_params = {
             name: value.estimator_ if isinstance(value, FocalClassifier) else value
             for name, value in fit_params.items()
         }
+        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
         library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
         self.estimator_ = inner
         self.classes_ = classes
         self.loss_ = loss
         self.evals_result_ = library.evals_result(inner)
         self.best_iteration_ = library.best_iteration(inner)
-        return self
 
     def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
         """Margins of the trees, intercept included.
@@ -252,9 +266,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
             validate_data(self, X, skip_check_array=True, reset=reset)
             return X
-        return validate_data(
-            self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self
-        )
+        X = validate_data(self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self)
+        # LightGBM predicts on sparse matrices, not on SciPy's newer sparse arrays. The values are shared.
+        return scipy.sparse.csr_matrix(X) if scipy.sparse.issparse(X) else X
 
     def _make_loss(
         self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
@@ -295,9 +309,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             if eval_set is not None:
                 raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
             eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
-            eval_set = (
-                list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
-            )
+            eval_set = list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
         if eval_set is None:
             return None
         if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
@@ -336,6 +348,7 @@ def _library_of(estimator: Any) -> ModuleType:
 
 def _check_labels(y: Any) -> np.ndarray:
     labels = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels
 

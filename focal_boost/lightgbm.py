@@ -337,7 +337,7 @@ def fit_estimator(
     # LGBMClassifier would add a log loss of raw scores by itself.
     silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
     estimator.set_params(objective=objective, **silenced)
-    fit_params["eval_metric"] = [objective.metric, *(_on_posterior(metric, loss) for metric in own_metrics)]
+    fit_params["eval_metric"] = [objective.metric, *(_on_posterior(metric, objective) for metric in own_metrics)]
     fit_params.update(_eval_arguments(estimator, eval_set))
 
     estimator.fit(X, y, sample_weight=sample_weight, **fit_params)
@@ -359,14 +359,14 @@ def _eval_arguments(estimator: Any, eval_set: list[tuple[Any, np.ndarray]] | Non
     return {"eval_set": eval_set}
 
 
-def _on_posterior(metric: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+def _on_posterior(metric: Any, objective: FocalObjective) -> Any:
     """Let a metric function of the user see posterior probabilities, with as many arguments as it takes."""
     if not callable(metric):
         return metric
 
-    def score(y_true: np.ndarray, margins: np.ndarray, *rest: Any) -> Any:
-        proba = loss.predict_proba(margins)
-        return metric(y_true, proba[:, 1] if loss.n_outputs == 1 else proba, *rest)
+    def score(y_true: np.ndarray, raw_scores: np.ndarray, *rest: Any) -> Any:
+        proba = objective.loss.predict_proba(raw_scores + objective.intercept)
+        return metric(y_true, proba[:, 1] if objective.loss.n_outputs == 1 else proba, *rest)
 
     # LightGBM counts the parameters to decide whether to pass weights and groups.
     score.__signature__ = inspect.signature(metric)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -31,7 +31,7 @@ _SHARE_FLOOR = float(np.finfo(np.float64).eps)
 
 
 def _check_gamma(gamma: Any) -> float:
-    if isinstance(gamma, bool) or not isinstance(gamma, Real) or not math.isfinite(gamma) or gamma < 0:
+    if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
         raise ValueError(
             f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
         )
@@ -47,7 +47,7 @@ def _check_hessian(hessian: Any) -> Hessian:
 def _check_max_step(max_step: Any) -> float | None:
     if max_step is None:
         return None
-    if isinstance(max_step, bool) or not isinstance(max_step, Real) or not max_step > 0:
+    if isinstance(max_step, bool) or not isinstance(max_step, Real) or not float(max_step) > 0:
         raise ValueError(f"max_step={max_step!r} is not a positive number; use a bound such as 8.0, or None for none")
     return float(max_step)
 
@@ -61,7 +61,7 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
         )
     weights = np.asarray(alpha, dtype=np.float64)
     if weights.shape != (n_classes,):
-        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes: one each")
+        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, but there are {n_classes} classes")
     if not np.all(np.isfinite(weights) & (weights > 0)):
         raise ValueError(
             f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "
@@ -71,11 +71,11 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
 
 
 def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
-    """Margins as a float32 or float64 array of shape (n,) for one output or (n, K) for K; no copy if it is one."""
+    """Return margins as a float32 or float64 array, (n,) for one output or (n, K) for K; no copy if it is one."""
     z = np.asarray(raw_prediction)
     if z.dtype not in (np.float32, np.float64):
         if z.dtype.kind not in "biuf":
-            raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real numbers: pass float32 or float64")
+            raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real: pass float32 or float64")
         z = z.astype(np.float64)
     if n_outputs == 1:
         if z.ndim == 2 and z.shape[1] == 1:
@@ -149,9 +149,10 @@ class _FocalLoss:
     n_classes: int
     n_outputs: int
     _class_weight: Any
+    _kind: ClassVar[str]
 
     def __call__(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
-        """Weighted mean of the focal loss.
+        """Return the weighted mean of the focal loss.
 
         Parameters
         ----------
@@ -211,7 +212,7 @@ class _FocalLoss:
         y = _check_labels(y_true, len(z))
         weight = _check_weights(sample_weight, len(z))
         out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
-        self._kernel_loss(y, z, weight, self.gamma, self._class_weight, out)
+        getattr(kernels, f"{self._kind}_loss")(y, z, weight, self.gamma, self._class_weight, out)
         return out
 
     def gradient_hessian(
@@ -261,7 +262,7 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z))
         gradient = _check_out(gradient_out, "gradient_out", z)
         hessian = _check_out(hessian_out, "hessian_out", z)
-        self._kernel_gradient_hessian(
+        getattr(kernels, f"{self._kind}_gradient_hessian")(
             y,
             z,
             weight,
@@ -297,7 +298,7 @@ class _FocalLoss:
         margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
         if margin.shape != shape:
             raise ValueError(
-                f"intercept={intercept!r} has shape {margin.shape}, but this loss starts from margins of shape {shape}; "
+                f"intercept={intercept!r} has shape {margin.shape}, but the loss starts from shape {shape}; "
                 "loss.fit_intercept_only(y) gives them"
             )
         if not np.all(np.isfinite(margin)):
@@ -321,7 +322,7 @@ def _class_shares(y: np.ndarray, weight: np.ndarray | None, n_classes: int) -> n
 
 
 def _log_slope(z: np.ndarray, gamma: float) -> np.ndarray:
-    """log u1(z) for w = 1 as a function of the logit z of p, from the loss's own derivative."""
+    """Log u1(z) for w = 1 as a function of the logit z of p, from the loss's own derivative."""
     unit = np.ones_like(z)
     gradient, unused = np.empty_like(z), np.empty_like(z)
     kernels.binary_gradient_hessian(unit, z, None, gamma, (1.0, 1.0), True, math.inf, 1.0, gradient, unused)
@@ -379,8 +380,7 @@ class BinaryFocalLoss(_FocalLoss):
     n_outputs: int = field(default=1, init=False, repr=False)
     _class_weight: tuple[float, float] = field(init=False, repr=False, compare=False)
 
-    _kernel_loss = staticmethod(kernels.binary_loss)
-    _kernel_gradient_hessian = staticmethod(kernels.binary_gradient_hessian)
+    _kind = "binary"
 
     def __post_init__(self) -> None:
         if self.alpha is None:
@@ -391,7 +391,7 @@ class BinaryFocalLoss(_FocalLoss):
             if isinstance(self.alpha, bool) or not 0 < alpha < 1:
                 raise ValueError(
                     f"alpha={self.alpha!r} is not in (0, 1): a number weighs the positive class with alpha and the "
-                    "other with 1 - alpha; for free weights pass the pair (w_0, w_1)"
+                    "rest with 1 - alpha; for free weights pass the pair (w_0, w_1)"
                 )
             weights = (1.0 - alpha, alpha)
         else:
@@ -444,7 +444,7 @@ class BinaryFocalLoss(_FocalLoss):
         def excess(z: float) -> float:
             return float(self._posterior_logit(np.array([z]))[0]) - target
 
-        # The logit of the posterior has a slope of at least min(1, gamma + 1) far out; the bracket grows until it holds.
+        # The logit of the posterior is unbounded: the bracket grows until it holds the root.
         bound = 1.0
         while excess(-bound) > 0 or excess(bound) < 0:
             bound *= 2.0
@@ -539,8 +539,7 @@ class MulticlassFocalLoss(_FocalLoss):
     n_outputs: int = field(init=False, repr=False, compare=False)
     _class_weight: np.ndarray = field(init=False, repr=False, compare=False)
 
-    _kernel_loss = staticmethod(kernels.multiclass_loss)
-    _kernel_gradient_hessian = staticmethod(kernels.multiclass_gradient_hessian)
+    _kind = "multiclass"
 
     def __post_init__(self) -> None:
         k = self.n_classes
@@ -602,7 +601,7 @@ class MulticlassFocalLoss(_FocalLoss):
 
         def logits(log_c: float) -> np.ndarray:
             low, high = np.full(len(target), -700.0), np.full(len(target), 700.0)
-            # Newton would leave the bracket at the ends; 60 halvings reach the last bits of the bracket.
+            # Newton would leave the bracket at the ends; 70 halvings reach its last bits.
             for _ in range(70):
                 middle = 0.5 * (low + high)
                 value = -np.logaddexp(0.0, -middle) - np.logaddexp(0.0, middle) - _log_slope(middle, self.gamma)

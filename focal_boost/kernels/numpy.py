@@ -29,7 +29,7 @@ _BLOCK = 4096
 
 # Infinite margins are replaced by this one: large enough that every exponential has underflowed, small enough that
 # no product below overflows.
-_FAR = 1e300
+_FAR = 1e200
 
 
 def _blocks(n: int, width: int = 1) -> Iterator[slice]:
@@ -60,7 +60,7 @@ class _Side:
     """
 
     def __init__(self, z: np.ndarray, gamma: float) -> None:
-        x = np.abs(z)
+        x = self.x = np.abs(z)
         e = np.exp(-x)
         self.cost_big = np.log1p(e)
         self.cost_small = x + self.cost_big
@@ -80,11 +80,11 @@ class _Side:
     def curvatures(self, gamma: float) -> tuple[np.ndarray, np.ndarray]:
         """Signed second derivatives, of a row on the wrong side by x and on the right side by x (w = 1)."""
         twice = 1.0 + 2.0 * gamma
-        wrong = (
-            self.small
-            * self.big_gamma
-            * (self.big * (twice - gamma * self.cost_small) + gamma * gamma * self.small * self.cost_small)
-        )
+        # small times a cost of 700 and more: near the end of the range small alone would be subnormal and lose digits
+        # that the product still has, hence exp(-x) in two halves.
+        root = np.exp(-0.5 * self.x)
+        bracket = self.big * (twice - gamma * self.cost_small) + gamma * gamma * self.small * self.cost_small
+        wrong = root * (root * (self.big * self.big_gamma * bracket))
         right = (
             self.big
             * self.small_gamma
@@ -136,7 +136,8 @@ def binary_loss(
         loss = t * (w1 * loss1) + (1.0 - t) * (w0 * loss0)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def binary_gradient_hessian(
@@ -213,11 +214,7 @@ def binary_posterior_logit(z: np.ndarray, gamma: float, class_weight: tuple[floa
         s = _Side(zb, gamma)
         rho_small = s.cost_small / s.big
         rho_big = _ratio_to_small(s.cost_big, s.small)
-        odd = (
-            (gamma + 1.0) * np.abs(zb)
-            + np.log1p(gamma * s.small * rho_small)
-            - np.log1p(gamma * s.big * rho_big)
-        )
+        odd = (gamma + 1.0) * np.abs(zb) + np.log1p(gamma * s.small * rho_small) - np.log1p(gamma * s.big * rho_big)
         out[rows] = np.copysign(odd, zb) + shift
 
 
@@ -244,7 +241,8 @@ class _Softmax:
         rest[top, columns] = -np.inf
         second = rest.max(axis=0)
         gap, gap_low = _two_diff(second, highest)
-        t = np.exp(gap) * (1.0 + gap_low)
+        root = np.exp(0.5 * gap) * (1.0 + 0.5 * gap_low)
+        t = root * root
 
         d, d_low = _two_diff(z, second)
         d[top, columns] = 0.0
@@ -256,6 +254,8 @@ class _Softmax:
         total = 1.0 + rest_sum
         log_total = np.log1p(rest_sum)
 
+        # p_k in two factors, neither of them subnormal, for products with large numbers; zero for top
+        self.p_factors = root, share * (root / total)
         # share: p_k / q_top, exact even where both underflow; zero for top
         self.share = share / others
         self.p = share * (t / total)
@@ -282,14 +282,18 @@ class _Softmax:
     def bend(self, gamma: float) -> np.ndarray:
         """R_k = V_k q_k / -A_k with V_k = p_k dA_k/dp_k; free of weights and of q**gamma, so it never underflows."""
         p_rho = self.p * self.rho
-        return gamma * self.p * (2.0 - self.a + (gamma - 1.0) * p_rho) / (1.0 + gamma * p_rho)
+        factor = gamma * (2.0 - self.a + (gamma - 1.0) * p_rho) / (1.0 + gamma * p_rho)
+        outer, inner = self.p_factors
+        return np.where(self.is_top, self.p * factor, outer * (inner * factor))
 
 
 def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x - y and its rounding error; the error is left out where an operand is too large for it to be finite."""
+    """Return x - y and its rounding error; the error is left out where the exponential of x - y is 0 by far."""
     d = x - y
     virtual = x - d
     low = (x - (d + virtual)) + (virtual - y)
+    # Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
+    low[np.abs(d) > 1e9] = 0.0
     return d, low
 
 
@@ -325,7 +329,8 @@ def multiclass_loss(
         loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def multiclass_gradient_hessian(

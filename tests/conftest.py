@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from focal_boost import losses
+from focal_boost.kernels import numpy as numpy_kernels
+
+settings.register_profile("focal_boost", deadline=None, derandomize=True, database=None)
+settings.load_profile("focal_boost")
+
+KERNELS = {"numpy": numpy_kernels}
+
+
+@pytest.fixture(scope="module", params=list(KERNELS))
+def kernels(request):
+    """Let the losses compute with each set of kernels in turn."""
+    module = KERNELS[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "kernels", module)
+        yield module

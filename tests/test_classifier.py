@@ -1,0 +1,630 @@
+"""FocalClassifier: labels, weights, parameters, data of all kinds, early stopping, and its place in scikit-learn."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+
+import joblib
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+import sklearn
+import xgboost as xgb
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables import draw, real
+
+from focal_boost import FocalClassifier
+
+
+def lightgbm(**params):
+    return lgb.LGBMClassifier(**{"n_estimators": 20, "verbosity": -1, "n_jobs": 1, **params})
+
+
+def xgboost(**params):
+    return xgb.XGBClassifier(**{"n_estimators": 20, "n_jobs": 1, **params})
+
+
+def forest(**params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated in XGBoost 3.4
+        return xgb.XGBRFClassifier(**{"n_estimators": 20, "n_jobs": 1, **params})
+
+
+each_estimator = pytest.mark.parametrize("make", [lightgbm, xgboost, forest])
+each_booster = pytest.mark.parametrize("make", [lightgbm, xgboost])
+each_task = pytest.mark.parametrize("n_classes", [2, 3])
+
+
+def quiet(make):
+    """Fit arguments that keep XGBoost from printing each round."""
+    return {} if make is lightgbm else {"verbose": False}
+
+
+#
+# Labels
+
+LABELS = {
+    "strings": lambda codes: np.array(["no", "rare", "some"])[codes],
+    "objects": lambda codes: np.array(["no", "rare", "some"], dtype=object)[codes],
+    "negative": lambda codes: codes - 1,
+    "large": lambda codes: (codes + 1) * 10**15,
+    "floats": lambda codes: codes * 2.0,
+    "bool": lambda codes: codes == 1,
+    "list": lambda codes: codes.tolist(),
+    "pandas": lambda codes: pd.Series(np.array(["no", "rare", "some"])[codes], index=np.arange(len(codes)) + 7),
+    "categorical": lambda codes: pd.Series(np.array(["no", "rare", "some"])[codes], dtype="category"),
+    "polars": lambda codes: pl.Series(np.array(["no", "rare", "some"])[codes]),
+}
+
+
+@each_estimator
+@pytest.mark.parametrize("kind", LABELS)
+@each_task
+def test_labels_of_any_kind_in_y_and_eval_set(make, kind, n_classes):
+    if kind == "bool" and n_classes == 3:
+        pytest.skip("two labels only")
+    table, valid = draw(600, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
+    y, y_valid = LABELS[kind](table.y), LABELS[kind](valid.y)
+    plain = FocalClassifier(make()).fit(table.X, table.y, eval_set=[(valid.X, valid.y)], **quiet(make))
+    model = FocalClassifier(make()).fit(table.X, y, eval_set=[(valid.X, y_valid)], **quiet(make))
+    np.testing.assert_array_equal(model.predict_proba(valid.X), plain.predict_proba(valid.X))
+    np.testing.assert_array_equal(np.asarray(model.predict(valid.X)), np.unique(np.asarray(y))[plain.predict(valid.X)])
+    assert model.evals_result_ == plain.evals_result_
+    assert model.score(valid.X, y_valid) == plain.score(valid.X, valid.y)
+
+
+@each_booster
+def test_unseen_label_in_eval_set_is_named(make):
+    table = draw(300)
+    names = np.array(["no", "yes"])[table.y]
+    with pytest.raises(ValueError, match=r"eval_set\[1\] hold \['what'\].*\['no', 'yes'\]"):
+        FocalClassifier(make()).fit(
+            table.X, names, eval_set=[(table.X, names), (table.X[:2], np.array(["no", "what"]))]
+        )
+
+
+def test_an_eval_set_may_lack_classes_and_may_be_a_single_pair():
+    table = draw(600, n_classes=3)
+    rows = table.y != 0
+    model = FocalClassifier(lightgbm()).fit(table.X, table.y, eval_set=(table.X[rows], table.y[rows]))
+    assert len(model.evals_result_["valid_0"]["focal_loss"]) == 20
+
+
+#
+# Weights and alpha
+
+
+@each_estimator
+@each_task
+def test_weights_reach_trees_intercept_and_metrics(make, n_classes):
+    table = draw(600, n_classes=n_classes)
+    eval_weight = "eval_sample_weight" if make is lightgbm else "sample_weight_eval_set"
+    model = FocalClassifier(make()).fit(
+        *table, eval_set=[(table.X, table.y)], **{eval_weight: [table.weight]}, **quiet(make)
+    )
+    margins = model.decision_function(table.X)
+    log = next(iter(model.evals_result_.values()))
+    assert log["focal_loss"][-1] == pytest.approx(model.loss_(table.y, margins, table.weight), rel=1e-6)
+    assert log["posterior_log_loss"][-1] == pytest.approx(
+        log_loss(table.y, model.predict_proba(table.X), sample_weight=table.weight), rel=1e-5
+    )
+    unweighted = FocalClassifier(make()).fit(table.X, table.y)
+    assert np.abs(unweighted.decision_function(table.X) - margins).max() > 1e-3
+    if make is forest:
+        return  # whose trees see a part of the rows each
+    constant = FocalClassifier(make(n_estimators=1)).fit(np.zeros((600, 1)), table.y, table.weight)
+    shares = np.bincount(table.y, weights=table.weight) / table.weight.sum()
+    np.testing.assert_allclose(constant.predict_proba(np.zeros((1, 1)))[0], shares, rtol=2e-6)
+
+
+ALPHAS = [
+    (2, 0.8, (0.2, 0.8)),
+    (2, {"a": 1.0, "b": 5.0}, (1.0, 5.0)),
+    (2, [1, 5], (1.0, 5.0)),
+    (3, np.array([1.0, 2.0, 4.0]), (1.0, 2.0, 4.0)),
+    (3, {"c": 4, "a": 1, "b": 2}, (1.0, 2.0, 4.0)),
+]
+
+
+@pytest.mark.parametrize(("n_classes", "alpha", "weights"), ALPHAS)
+def test_alpha_in_all_its_forms(n_classes, alpha, weights):
+    table = draw(400, n_classes=n_classes)
+    names = np.array(list("abc"))[table.y]
+    model = FocalClassifier(lightgbm(), alpha=alpha).fit(table.X, names)
+    np.testing.assert_allclose(model.loss_._class_weight, weights)
+
+
+def test_balanced_alpha_is_the_inverse_weighted_share_and_is_undone():
+    table = draw(3000, n_classes=3)
+    model = FocalClassifier(lightgbm(), alpha="balanced").fit(*table)
+    counts = np.bincount(table.y, weights=table.weight)
+    np.testing.assert_allclose(model.loss_.alpha, table.weight.sum() / (3 * counts))
+    plain = FocalClassifier(lightgbm()).fit(*table)
+    share = np.average(table.y == 1, weights=table.weight)
+    for fitted in (model, plain):  # probabilities stay probabilities
+        assert np.average(fitted.predict_proba(table.X)[:, 1], weights=table.weight) == pytest.approx(share, abs=0.02)
+
+
+BAD_ALPHAS = [
+    ("heavy", "only string is 'balanced'"),
+    (1.5, r"alpha=1.5 is not in \(0, 1\)"),
+    ((1.0, 2.0, 3.0), "3 weights, but there are 2 classes"),
+    ((1.0, 0.0), "not a positive finite number"),
+    ({"a": 1.0}, r"classes are \['a', 'b'\]"),
+]
+
+
+@pytest.mark.parametrize(("alpha", "message"), BAD_ALPHAS)
+def test_bad_alpha_is_refused(alpha, message):
+    table = draw(300)
+    with pytest.raises(ValueError, match=message):
+        FocalClassifier(lightgbm(), alpha=alpha).fit(table.X, np.array(["a", "b"])[table.y])
+
+
+def test_one_alpha_for_many_classes_is_refused():
+    table = draw(300, n_classes=3)
+    with pytest.raises(ValueError, match="one weight per class"):
+        FocalClassifier(lightgbm(), alpha=0.25).fit(table.X, table.y)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"a": 1, "b": 4}])
+def test_class_weight_of_lightgbm_counts_as_sample_weight(class_weight):
+    table = draw(600)
+    names = np.array(["a", "b"])[table.y]
+    model = FocalClassifier(lightgbm(class_weight=class_weight)).fit(table.X, names)
+    factor = len(names) / (2 * np.bincount(table.y)) if class_weight == "balanced" else np.array([1, 4])
+    same = FocalClassifier(lightgbm()).fit(table.X, names, factor[table.y])
+    np.testing.assert_allclose(model.predict_proba(table.X), same.predict_proba(table.X), rtol=1e-6)
+    with pytest.raises(ValueError, match="given twice.*class_weight"):
+        FocalClassifier(lightgbm(class_weight=class_weight), alpha=0.7).fit(table.X, names)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(5), r"shape \(5,\).*300 rows"),
+        (-np.ones(300), "holds -1"),
+        (np.full(300, np.nan), "holds nan"),
+        (np.zeros(300), "zero in every row"),
+    ],
+)
+def test_bad_weights_are_refused(weight, message):
+    table = draw(300)
+    with pytest.raises(ValueError, match=message):
+        FocalClassifier(lightgbm()).fit(table.X, table.y, weight)
+
+
+#
+# Parameters
+
+REFUSED = [
+    (lightgbm(scale_pos_weight=5), "scale_pos_weight=5.*alpha"),
+    (lightgbm(is_unbalance=True), "is_unbalance=True.*alpha='balanced'"),
+    (lightgbm(unbalance=True), "unbalance=True"),
+    (lightgbm(objective="binary"), "objective='binary'"),
+    (lightgbm(application="binary"), "application='binary'"),
+    (lightgbm(sigmoid=2.0), "sigmoid=2.0"),
+    (lightgbm(pos_bagging_fraction=0.5), "pos_bagging_fraction=0.5"),
+    (lightgbm(neg_subsample=0.5), "neg_subsample=0.5"),
+    (lightgbm(boosting_type="rf", subsample=0.5, subsample_freq=1), "boosting_type='rf'.*XGBRFClassifier"),
+    (lightgbm(metric="binary_logloss"), "metric='binary_logloss'.*posterior_log_loss"),
+    (xgboost(scale_pos_weight=5), "scale_pos_weight=5.*alpha"),
+    (xgboost(objective="reg:squarederror"), "objective='reg:squarederror'"),
+]
+
+
+@pytest.mark.parametrize(("estimator", "message"), REFUSED, ids=[message.split("=")[0] for _, message in REFUSED])
+def test_parameters_without_effect_are_refused_by_name(estimator, message):
+    table = draw(300)
+    with pytest.raises(ValueError, match=message):
+        FocalClassifier(estimator).fit(table.X, table.y)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [LogisticRegression(), lgb.LGBMRegressor(), xgb.XGBRegressor(), "lightgbm"],
+    ids=lambda e: type(e).__name__,
+)
+def test_other_estimators_are_refused(estimator):
+    table = draw(300)
+    with pytest.raises(TypeError, match="XGBClassifier"):
+        FocalClassifier(estimator).fit(table.X, table.y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gamma": -1}, "gamma=-1"),
+        ({"gamma": np.nan}, "gamma=nan"),
+        ({"gamma": "2"}, "gamma='2'"),
+        ({"hessian": "gauss"}, "hessian='gauss'.*'expected'"),
+        ({"max_step": 0}, "max_step=0"),
+    ],
+)
+def test_bad_parameters_are_refused(options, message):
+    table = draw(300)
+    with pytest.raises(ValueError, match=message):
+        FocalClassifier(lightgbm(), **options).fit(table.X, table.y)
+
+
+def test_one_class_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"only one class, \['no'\]"):
+        FocalClassifier(lightgbm()).fit(np.zeros((30, 2)), ["no"] * 30)
+
+
+@each_booster
+def test_estimator_is_cloned_and_never_touched(make):
+    table = draw(300)
+    estimator = make()
+    before = estimator.get_params()
+    state = dict(vars(estimator))
+    FocalClassifier(estimator).fit(table.X, table.y)
+    assert estimator.get_params() == before
+    assert vars(estimator) == state
+
+
+@each_booster
+def test_fitted_estimator_keeps_the_users_parameters_and_stands_alone(make):
+    table = draw(300)
+    model = FocalClassifier(make()).fit(table.X, table.y)
+    ours, given = model.estimator_.get_params(), make().get_params()
+    differing = {
+        name for name in ours if ours[name] is not given.get(name) and repr(ours[name]) != repr(given.get(name))
+    }
+    assert differing <= {"objective"}
+    np.testing.assert_allclose(
+        model.estimator_.predict_proba(table.X),
+        model.loss_.predict_proba(model.decision_function(table.X), posterior=False),
+        rtol=0,
+        atol=1e-7,
+    )
+
+
+def test_default_estimator_is_lightgbm():
+    table = draw(300)
+    model = FocalClassifier().fit(table.X, table.y)
+    assert isinstance(model.estimator_, lgb.LGBMClassifier)
+
+
+def test_missing_default_library_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(ImportError, match=r"focal_boost\[lightgbm\]"):
+        FocalClassifier().fit(np.zeros((4, 1)), [0, 1, 0, 1])
+
+
+@each_booster
+def test_failed_fit_leaves_a_fitted_model_whole(make):
+    table = draw(300)
+    model = FocalClassifier(make()).fit(pd.DataFrame(table.X).add_prefix("c"), table.y)
+    before = pickle.dumps(model.predict_proba(pd.DataFrame(table.X).add_prefix("c")))
+    with pytest.raises(ValueError, match="only one class"):
+        model.fit(table.X[:, :3], np.zeros(300))
+    assert model.n_features_in_ == 8
+    assert list(model.feature_names_in_) == [f"c{i}" for i in range(8)]
+    assert pickle.dumps(model.predict_proba(pd.DataFrame(table.X).add_prefix("c"))) == before
+
+
+#
+# Probabilities
+
+
+@each_estimator
+@each_task
+def test_posterior_is_calibrated_where_sigmoid_is_not(make, n_classes):
+    table, test = draw(6000, n_classes=n_classes), draw(6000, n_classes=n_classes, seed=1)
+    model = FocalClassifier(make(max_depth=3)).fit(table.X, table.y)
+    proba = model.predict_proba(test.X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    model.posterior = False
+    assert log_loss(test.y, proba) < log_loss(test.y, model.predict_proba(test.X))
+
+
+def test_gamma_zero_posterior_is_the_sigmoid():
+    table = draw(300)
+    model = FocalClassifier(lightgbm(), gamma=0).fit(table.X, table.y)
+    posterior = model.predict_proba(table.X)
+    np.testing.assert_allclose(model.set_params(posterior=False).predict_proba(table.X), posterior, rtol=1e-12)
+
+
+#
+# Early stopping, callbacks, fit arguments
+
+
+@each_task
+@pytest.mark.parametrize("named", [None, "auc", ["aucpr", "logloss"]])
+def test_xgboost_stops_on_the_focal_loss_or_on_the_metric_that_was_named(n_classes, named):
+    if named and n_classes == 3:
+        named = "auc" if named == "auc" else ["auc", "mlogloss"]
+    table, valid = draw(800, n_classes=n_classes), draw(400, n_classes=n_classes, seed=1)
+    estimator = xgboost(n_estimators=300, early_stopping_rounds=5, eval_metric=named, learning_rate=0.5)
+    model = FocalClassifier(estimator).fit(table.X, table.y, eval_set=[(valid.X, valid.y)], verbose=False)
+    log = model.evals_result_["validation_0"]
+    followed = "focal_loss" if named is None else named if isinstance(named, str) else named[-1]
+    assert list(log)[-1] == followed
+    best = np.argmax(log[followed]) if followed == "auc" else np.argmin(log[followed])
+    assert model.best_iteration_ == model.estimator_.best_iteration == best
+    assert {len(values) for values in log.values()} == {best + 6}
+    margins = model.decision_function(valid.X)
+    assert model.loss_(valid.y, margins) == pytest.approx(log["focal_loss"][best], rel=1e-5)
+    assert not set(log) - {"focal_loss", "posterior_log_loss"} - set(np.atleast_1d(named) if named else [])
+
+
+@each_task
+def test_lightgbm_stops_early_by_callback_or_parameter(n_classes):
+    table, valid = draw(800, n_classes=n_classes), draw(400, n_classes=n_classes, seed=1)
+    callback = FocalClassifier(lightgbm(n_estimators=300, learning_rate=0.3)).fit(
+        table.X,
+        table.y,
+        eval_set=[(valid.X, valid.y)],
+        callbacks=[lgb.early_stopping(5, first_metric_only=True, verbose=False)],
+    )
+    log = callback.evals_result_["valid_0"]
+    assert list(log) == ["focal_loss", "posterior_log_loss"]
+    assert callback.best_iteration_ == callback.estimator_.best_iteration_ == np.argmin(log["focal_loss"]) + 1
+    assert callback.loss_(valid.y, callback.decision_function(valid.X)) == pytest.approx(min(log["focal_loss"]))
+    parameter = FocalClassifier(
+        lightgbm(n_estimators=300, learning_rate=0.3, early_stopping_round=5, first_metric_only=True)
+    ).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
+    assert parameter.best_iteration_ == callback.best_iteration_
+
+
+@each_booster
+def test_without_early_stopping_there_is_no_best_iteration(make):
+    table = draw(300)
+    model = FocalClassifier(make()).fit(table.X, table.y)
+    assert model.best_iteration_ is None
+    assert model.evals_result_ == {}
+
+
+def test_xgboost_metric_functions_see_posterior_probabilities():
+    table, valid = draw(600), draw(300, seed=1)
+    seen = []
+
+    def brier(y_true, y_score, sample_weight=None):
+        seen.append((y_score.copy(), sample_weight))
+        return float(np.average((y_true - y_score) ** 2, weights=sample_weight))
+
+    estimator = xgboost(eval_metric=["auc", brier])
+    model = FocalClassifier(estimator).fit(
+        table.X, table.y, eval_set=[(valid.X, valid.y)], sample_weight_eval_set=[valid.weight], verbose=False
+    )
+    np.testing.assert_allclose(seen[-1][0], model.predict_proba(valid.X)[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(seen[-1][1], valid.weight)
+    log = model.evals_result_["validation_0"]
+    assert set(log) == {"auc", "posterior_log_loss", "focal_loss", "brier"}
+    assert list(log)[-1] == "brier"
+    assert model.estimator_.eval_metric == ["auc", brier]
+
+
+def test_lightgbm_metric_functions_see_posterior_probabilities():
+    table, valid = draw(600), draw(300, seed=1)
+    seen = []
+
+    def brier(y_true, y_score, weight):
+        seen.append(y_score.copy())
+        return "brier", float(np.average((y_true - y_score) ** 2, weights=weight)), False
+
+    model = FocalClassifier(lightgbm()).fit(
+        table.X,
+        table.y,
+        eval_set=[(valid.X, valid.y)],
+        eval_sample_weight=[valid.weight],
+        eval_metric=["auc", "average_precision", brier],
+    )
+    np.testing.assert_allclose(seen[-1], model.predict_proba(valid.X)[:, 1])
+    log = model.evals_result_["valid_0"]
+    assert set(log) == {"auc", "average_precision", "focal_loss", "posterior_log_loss", "brier"}
+    scores = model.decision_function(valid.X)
+    assert log["auc"][-1] == pytest.approx(roc_auc_score(valid.y, scores, sample_weight=valid.weight))
+    with pytest.raises(ValueError, match="eval_metric='binary_error' would be computed on raw scores"):
+        FocalClassifier(lightgbm()).fit(table.X, table.y, eval_metric="binary_error")
+
+
+def test_callbacks_are_called_and_their_exceptions_surface():
+    table = draw(300)
+    rounds = []
+    FocalClassifier(lightgbm()).fit(table.X, table.y, callbacks=[lambda env: rounds.append(env.iteration)])
+
+    class Count(xgb.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            rounds.append(epoch)
+            if epoch == 5:
+                raise KeyError("mine")
+            return False
+
+    estimator = xgboost(callbacks=[Count()])
+    with pytest.raises(KeyError, match="mine"):
+        FocalClassifier(estimator).fit(table.X, table.y)
+    assert rounds == [*range(20), *range(6)]
+
+
+@each_booster
+def test_unknown_fit_argument_is_a_type_error(make):
+    table = draw(300)
+    with pytest.raises(TypeError, match="speed"):
+        FocalClassifier(make()).fit(table.X, table.y, speed=3)
+
+
+def test_malformed_eval_set_is_named():
+    table = draw(300)
+    with pytest.raises(ValueError, match=r"eval_set\[0\] is not a pair"):
+        FocalClassifier(lightgbm()).fit(table.X, table.y, eval_set=[table.X])
+
+
+@each_booster
+def test_training_goes_on_from_an_earlier_model(make):
+    table = draw(600)
+    whole = FocalClassifier(make()).fit(table.X, table.y)
+    half = FocalClassifier(make(n_estimators=10)).fit(table.X, table.y)
+    argument = "init_model" if make is lightgbm else "xgb_model"
+    both = FocalClassifier(make(n_estimators=10)).fit(table.X, table.y, **{argument: half})
+    np.testing.assert_allclose(both.decision_function(table.X), whole.decision_function(table.X), rtol=1e-4, atol=1e-5)
+
+
+#
+# Features
+
+
+@each_booster
+def test_missing_values_and_float32(make):
+    table = draw(600)
+    X = table.X.astype(np.float32)
+    X[::3, 0] = np.nan
+    model = FocalClassifier(make()).fit(X, table.y)
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+@each_booster
+@each_task
+def test_pandas_with_categories(make, n_classes):
+    table = draw(600, n_classes=n_classes)
+    frame = pd.DataFrame(table.X, columns=[f"c{i}" for i in range(8)])
+    frame["c0"] = pd.Categorical(np.where(frame["c0"] > 0, "high", "low"))
+    extra = {"enable_categorical": True} if make is xgboost else {}
+    model = FocalClassifier(make(**extra)).fit(frame, table.y, eval_set=[(frame, table.y)], **quiet(make))
+    assert list(model.feature_names_in_) == list(frame.columns)
+    assert model.score(frame, table.y) > 0.6
+    # only the category differs between these rows, and it decides
+    rows = frame.iloc[[0, 0]].assign(c0=pd.Categorical(["high", "low"], categories=["high", "low"]))
+    assert np.ptp(model.decision_function(rows), axis=0).max() > 0.01
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[frame.columns[::-1]])
+
+
+@each_booster
+def test_polars_frames(make):
+    table = draw(600)
+    frame = pl.DataFrame(table.X, schema=[f"c{i}" for i in range(8)])
+    model = FocalClassifier(make()).fit(
+        frame, pl.Series(table.y), eval_set=[(frame, pl.Series(table.y))], **quiet(make)
+    )
+    plain = FocalClassifier(make()).fit(table.X, table.y)
+    np.testing.assert_allclose(model.predict_proba(frame), plain.predict_proba(table.X), rtol=1e-6)
+    assert model.n_features_in_ == 8
+
+
+@each_booster
+@pytest.mark.parametrize("make_sparse", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_array])
+def test_sparse(make, make_sparse):
+    table = draw(600)
+    X = make_sparse(np.where(np.abs(table.X) > 0.5, table.X, 0))
+    model = FocalClassifier(make()).fit(X, table.y)
+    assert model.score(X, table.y) > 0.75
+
+
+def test_wrong_number_of_features_is_named():
+    table = draw(300)
+    model = FocalClassifier(lightgbm()).fit(table.X, table.y)
+    with pytest.raises(ValueError, match=r"5 features.*expecting 8"):
+        model.predict(table.X[:, :5])
+
+
+#
+# In scikit-learn
+
+# XGBoost sums gradients in float32: a row of weight 2 and a row that is there twice give sums that differ in the last
+# bit, and so do XGBClassifier's own predictions; the check allows 1e-7.
+ROUNDING = {
+    "check_sample_weight_equivalence_on_dense_data": "XGBoost's float32 sums",
+    "check_sample_weight_equivalence_on_sparse_data": "XGBoost's float32 sums",
+}
+
+
+@parametrize_with_checks(
+    [FocalClassifier(lightgbm()), FocalClassifier(xgboost())],
+    expected_failed_checks=lambda model: ROUNDING if isinstance(model.estimator, xgb.XGBClassifier) else {},
+)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@each_booster
+def test_clone_and_nested_parameters(make):
+    model = FocalClassifier(make(), gamma=1.5, alpha=0.3)
+    copy = clone(model).set_params(estimator__n_estimators=7, gamma=0.5)
+    assert (copy.estimator.n_estimators, copy.gamma, copy.alpha) == (7, 0.5, 0.3)
+    assert (model.estimator.n_estimators, model.gamma) == (20, 1.5)
+
+
+@each_booster
+def test_grid_search_in_a_pipeline(make):
+    table = draw(400)
+    pipeline = make_pipeline(StandardScaler(), FocalClassifier(make(n_estimators=5)))
+    grid = {"focalclassifier__gamma": [0.0, 2.0], "focalclassifier__estimator__max_depth": [2, 3]}
+    search = GridSearchCV(pipeline, grid, scoring="neg_log_loss", cv=3, error_score="raise").fit(table.X, table.y)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_score_ > -0.5
+
+
+@each_booster
+def test_meta_estimators(make):
+    table = draw(400)
+    model = FocalClassifier(make(n_estimators=5))
+    for wrapped in (
+        CalibratedClassifierCV(model, cv=3),
+        TunedThresholdClassifierCV(model, scoring="f1", cv=3),
+        StackingClassifier([("focal", model)], cv=3),
+    ):
+        wrapped.fit(table.X, table.y)
+        assert average_precision_score(table.y, wrapped.predict_proba(table.X)[:, 1]) > 0.5
+
+
+def test_sample_weight_is_routed():
+    table = draw(400)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FocalClassifier(lightgbm(n_estimators=1, learning_rate=1e-9)).set_fit_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model.set_score_request(sample_weight=True))
+        heavy = np.where(table.y == 1, 50.0, 1.0)
+        result = cross_validate(
+            pipeline,
+            table.X,
+            table.y,
+            params={"sample_weight": heavy},
+            cv=3,
+            return_estimator=True,
+            error_score="raise",
+        )
+    for fold in result["estimator"]:  # hardly anything but the intercept, which the weights have moved
+        assert fold.predict_proba(table.X)[:, 1].min() > 0.7
+
+
+@each_estimator
+@each_task
+def test_pickle_and_joblib(make, n_classes, tmp_path):
+    table = draw(400, n_classes=n_classes)
+    model = FocalClassifier(make()).fit(table.X, table.y)
+    joblib.dump(model, tmp_path / "model.joblib")
+    for copy in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")):
+        np.testing.assert_array_equal(copy.predict_proba(table.X), model.predict_proba(table.X))
+
+
+#
+# Real tables
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["thyroid0387", "shuttle7", "avila", "kddcup99_10pct", "smtp_kdd"])
+def test_plain_lightgbm_defaults_do_not_diverge(name):
+    """The built-in objective ends above the log loss of the class shares on each of these."""
+    X, y = real(name)
+    rng = np.random.default_rng(0)
+    test = rng.random(len(y)) < 0.3
+    model = FocalClassifier(lgb.LGBMClassifier(verbosity=-1, n_jobs=1)).fit(X[~test], y[~test])
+    shares = np.bincount(y[~test]) / np.sum(~test)
+    score = log_loss(y[test], model.predict_proba(X[test]), labels=np.arange(len(shares)))
+    assert score < 0.5 * -np.log(shares)[y[test]].mean()

@@ -1,0 +1,853 @@
+"""What a loss promises its callers: arrays in and out, weights, intercept, posterior, parameters, errors."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import reference
+from mpmath import mp, mpf
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, softmax
+
+import focal_boost
+from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+GAMMAS = [0.0, 0.3, 0.5, 1.0, 2.0, 3.7, 5.0, 8.0]
+N = 10_007  # more than two blocks of rows, and no multiple of one
+
+gammas = pytest.mark.parametrize("gamma", GAMMAS)
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+hessians = pytest.mark.parametrize("hessian", ["expected", "exact"])
+
+
+@dataclasses.dataclass
+class Case:
+    loss: BinaryFocalLoss | MulticlassFocalLoss
+    y: np.ndarray
+    z: np.ndarray
+    weight: np.ndarray
+
+    def derivatives(self, **changes):
+        arguments = {"y_true": self.y, "raw_prediction": self.z, "sample_weight": self.weight} | changes
+        return self.loss.gradient_hessian(**arguments)
+
+
+def make_case(kind, n=N):
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0, 3, n)
+    if kind == "binary":
+        return Case(BinaryFocalLoss(2.0, 0.25), rng.integers(0, 2, n), rng.normal(0, 4, n), weight)
+    loss = MulticlassFocalLoss(3, 2.0, (0.5, 1.0, 2.0))
+    return Case(loss, rng.integers(0, 3, n), rng.normal(0, 4, (n, 3)), weight)
+
+
+@pytest.fixture(params=["binary", "multiclass"])
+def case(request):
+    return make_case(request.param)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays
+
+
+def strided(z):
+    wide = np.full((2 * len(z), *z.shape[1:]), 99, dtype=z.dtype)
+    wide[::2] = z
+    return wide[::2]
+
+
+def reversed_view(z):
+    return z[::-1].copy()[::-1]
+
+
+def padded_columns(z):
+    if z.ndim == 1:
+        return np.column_stack([z, np.full_like(z, 99)])[:, 0]
+    return np.column_stack([np.full(len(z), 99, z.dtype), z])[:, 1:]
+
+
+def unaligned(z):
+    packed = np.zeros(len(z), dtype=np.dtype([("pad", "i1"), ("z", z.dtype, z.shape[1:])]))
+    packed["z"] = z
+    return packed["z"]
+
+
+def read_only(z):
+    frozen = z.copy()
+    frozen.flags.writeable = False
+    return frozen
+
+
+def swapped_bytes(z):
+    return z.astype(z.dtype.newbyteorder())
+
+
+LAYOUTS = [np.asfortranarray, strided, reversed_view, padded_columns, unaligned, read_only, swapped_bytes]
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@dtypes
+@layouts
+def test_margins_of_any_layout(case, layout, dtype):
+    z = case.z.astype(dtype)
+    plain = [*case.derivatives(raw_prediction=z), case.loss.loss(case.y, z), case.loss.predict_proba(z)]
+    view = layout(z)
+    other = [*case.derivatives(raw_prediction=view), case.loss.loss(case.y, view), case.loss.predict_proba(view)]
+    for a, b in zip(plain, other, strict=True):
+        np.testing.assert_array_equal(a.astype(dtype), b.astype(dtype))
+
+
+@layouts
+def test_labels_and_weights_of_any_layout(case, layout):
+    plain = case.derivatives()
+    other = case.derivatives(y_true=layout(case.y), sample_weight=layout(case.weight))
+    np.testing.assert_array_equal(plain, other)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.float32, np.float64])
+def test_labels_of_any_numeric_dtype(case, dtype):
+    np.testing.assert_array_equal(case.derivatives(y_true=case.y.astype(dtype)), case.derivatives())
+
+
+def test_boolean_labels():
+    case = make_case("binary")
+    np.testing.assert_array_equal(case.derivatives(y_true=case.y.astype(bool)), case.derivatives())
+
+
+def test_lists_and_single_columns(case):
+    y, z, weight = case.y[:5], case.z[:5], case.weight[:5]
+    expected = case.loss.gradient_hessian(y, z, weight)
+    np.testing.assert_array_equal(case.loss.gradient_hessian(y.tolist(), z.tolist(), weight.tolist()), expected)
+    np.testing.assert_array_equal(case.loss.gradient_hessian(y[:, None], z, weight), expected)
+
+
+def test_a_single_column_of_binary_margins():
+    case = make_case("binary")
+    np.testing.assert_array_equal(case.derivatives(raw_prediction=case.z[:, None]), case.derivatives())
+
+
+def test_whole_numbers_as_margins(case):
+    whole = np.round(case.z)
+    np.testing.assert_array_equal(
+        case.derivatives(raw_prediction=whole.astype(np.int32)), case.derivatives(raw_prediction=whole)
+    )
+
+
+@dtypes
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_outputs_have_dtype_and_order_of_the_margins(case, order, dtype):
+    z = np.asarray(case.z, dtype=dtype, order=order)
+    for out in case.derivatives(raw_prediction=z):
+        assert (out.dtype, out.shape, out.strides) == (z.dtype, z.shape, z.strides)
+    assert case.loss.loss(case.y, z).dtype == dtype
+    assert case.loss.predict_proba(z).dtype == dtype
+    assert case.loss.predict_proba(z, posterior=False).dtype == dtype
+
+
+def test_single_precision_is_the_rounded_double_precision(case):
+    z = case.z.astype(np.float32)
+    for single, double in zip(
+        case.derivatives(raw_prediction=z), case.derivatives(raw_prediction=z.astype(np.float64)), strict=True
+    ):
+        np.testing.assert_array_equal(single, double.astype(np.float32))
+
+
+def test_inputs_are_never_written_to(case):
+    before = [array.copy() for array in (case.y, case.z, case.weight)]
+    case.derivatives()
+    case.loss.loss(case.y, case.z, case.weight)
+    case.loss(case.y, case.z, case.weight)
+    case.loss.predict_proba(case.z)
+    case.loss.posterior_log_loss(case.y, case.z, case.weight)
+    case.loss.fit_intercept_only(case.y, case.weight)
+    for array, copied in zip((case.y, case.z, case.weight), before, strict=True):
+        np.testing.assert_array_equal(array, copied)
+
+
+@dtypes
+@pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, strided, reversed_view, padded_columns, unaligned])
+def test_outputs_are_written_where_asked(case, layout, dtype):
+    outs = [layout(np.full(case.z.shape, np.nan, dtype)) for _ in range(2)]
+    g, h = case.derivatives(gradient_out=outs[0], hessian_out=outs[1])
+    assert g is outs[0]
+    assert h is outs[1]
+    np.testing.assert_array_equal([g, h], np.array(case.derivatives()).astype(dtype))
+
+
+@dtypes
+def test_losses_are_written_where_asked(case, dtype):
+    out = strided(np.full(N, np.nan, dtype))
+    assert case.loss.loss(case.y, case.z, case.weight, loss_out=out) is out
+    np.testing.assert_array_equal(out, case.loss.loss(case.y, case.z, case.weight).astype(dtype))
+
+
+def test_an_output_leaves_its_neighbours_alone(case):
+    wide = np.full((2 * N, *case.z.shape[1:]), 7.0)
+    case.derivatives(gradient_out=wide[::2])
+    assert (wide[1::2] == 7.0).all()
+
+
+def test_margins_may_be_overwritten_by_the_gradient(case):
+    expected = case.derivatives()
+    z = case.z.copy()
+    np.testing.assert_array_equal(case.derivatives(raw_prediction=z, gradient_out=z), expected)
+
+
+def test_no_rows(case):
+    g, h = case.loss.gradient_hessian([], case.z[:0])
+    assert g.shape == h.shape == case.z[:0].shape
+    assert case.loss.predict_proba(case.z[:0]).shape == (0, case.loss.n_classes)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 4095, 4096, 4097])
+def test_rows_do_not_depend_on_each_other(case, n):
+    g, h = case.derivatives()
+    few = case.loss.gradient_hessian(case.y[:n], case.z[:n], case.weight[:n])
+    np.testing.assert_array_equal(few, [g[:n], h[:n]])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_memory_does_not_grow_with_the_rows(kind):
+    case = make_case(kind, n=1_000_000)
+    tracemalloc.start()
+    try:
+        g, h = case.derivatives()
+        peak = tracemalloc.get_traced_memory()[1]
+        assert peak - g.nbytes - h.nbytes < 3e6
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        case.loss.loss(case.y, case.z, case.weight, loss_out=g if g.ndim == 1 else g[:, 0])
+        assert tracemalloc.get_traced_memory()[1] - before < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_eight_threads_share_a_loss(case):
+    expected = case.derivatives()
+    with ThreadPoolExecutor(8) as pool:
+        for result in pool.map(lambda _: case.derivatives(), range(32)):
+            np.testing.assert_array_equal(result, expected)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights, labels, step bound
+
+
+def test_sample_weights_multiply(case):
+    unweighted = [*case.derivatives(sample_weight=None), case.loss.loss(case.y, case.z)]
+    weighted = [*case.derivatives(), case.loss.loss(case.y, case.z, case.weight)]
+    for one, many in zip(unweighted, weighted, strict=True):
+        weight = case.weight if one.ndim == 1 else case.weight[:, None]
+        np.testing.assert_array_equal(many, one * weight)
+
+
+def test_unit_weights_change_nothing(case):
+    np.testing.assert_array_equal(case.derivatives(sample_weight=np.ones(N)), case.derivatives(sample_weight=None))
+
+
+def test_calling_a_loss_gives_its_weighted_mean(case):
+    losses = case.loss.loss(case.y, case.z)
+    np.testing.assert_allclose(case.loss(case.y, case.z), losses.mean(), rtol=1e-13)
+    expected = np.average(losses, weights=case.weight)
+    np.testing.assert_allclose(case.loss(case.y, case.z, case.weight), expected, rtol=1e-13)
+
+
+def test_the_mean_of_single_precision_margins_is_taken_in_double_precision(case):
+    z = case.z.astype(np.float32)
+    assert case.loss(case.y, z) == case.loss(case.y, z.astype(np.float64))
+
+
+def test_a_row_of_weight_zero_counts_for_nothing(case):
+    weight = case.weight.copy()
+    weight[::2] = 0
+    kept = weight > 0
+    assert not case.derivatives(sample_weight=weight)[0][::2].any()
+    np.testing.assert_allclose(
+        case.loss(case.y, case.z, weight), case.loss(case.y[kept], case.z[kept], weight[kept]), rtol=1e-13
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.25, np.float32(0.25), (0.75, 0.25), [0.75, 0.25], np.array([0.75, 0.25])])
+def test_forms_of_binary_alpha(alpha):
+    case = make_case("binary")
+    weight = np.where(case.y == 1, 0.25, 0.75)
+    losses = BinaryFocalLoss(1.5, alpha).loss(case.y, case.z)
+    np.testing.assert_allclose(losses, BinaryFocalLoss(1.5).loss(case.y, case.z, weight), rtol=1e-15)
+
+
+def test_alpha_weighs_the_classes(case):
+    # In the gradient alpha acts as a sample weight; in the expected curvature it also moves the posterior.
+    alpha = np.array([0.3, 0.9, 2.0][: case.loss.n_classes])
+    with_alpha = dataclasses.replace(case.loss, alpha=alpha, hessian="exact", max_step=None)
+    without = dataclasses.replace(case.loss, alpha=None, hessian="exact", max_step=None)
+    np.testing.assert_allclose(
+        with_alpha.gradient_hessian(case.y, case.z),
+        without.gradient_hessian(case.y, case.z, alpha[case.y]),
+        rtol=1e-14,
+    )
+
+
+@hessians
+def test_a_soft_label_mixes_both_classes(hessian):
+    case = make_case("binary")
+    loss = BinaryFocalLoss(2.0, (0.5, 3.0), hessian, max_step=None)
+    t = np.random.default_rng(1).uniform(0, 1, N)
+
+    def evaluate(y):
+        return np.array([loss.loss(y, case.z), *loss.gradient_hessian(y, case.z)])
+
+    mixture = t * evaluate(np.ones(N)) + (1 - t) * evaluate(np.zeros(N))
+    np.testing.assert_allclose(evaluate(t), mixture, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [2.0, 1.5, 0.1])
+def test_hessian_scale_multiplies_the_bounded_curvature(case, scale):
+    g, h = case.derivatives()
+    scaled_g, scaled_h = case.derivatives(hessian_scale=scale)
+    np.testing.assert_array_equal(scaled_g, g)
+    np.testing.assert_allclose(scaled_h, scale * h, rtol=1e-15)
+
+
+@hessians
+@pytest.mark.parametrize("max_step", [0.5, 3.0, 8.0])
+@gammas
+def test_no_newton_step_exceeds_the_bound(gamma, max_step, hessian):
+    for kind in ("binary", "multiclass"):
+        case = make_case(kind, n=2_000)
+        case.loss = dataclasses.replace(case.loss, gamma=gamma, hessian=hessian, max_step=max_step)
+        case.z *= 20
+        g, h = case.derivatives()
+        large = np.abs(g) > 1e-290
+        assert (np.abs(g[large]) <= max_step * h[large] * (1 + 1e-15)).all()
+
+
+def test_an_infinite_bound_is_none(case):
+    results = [
+        dataclasses.replace(case.loss, max_step=bound).gradient_hessian(case.y, case.z) for bound in (np.inf, None)
+    ]
+    np.testing.assert_array_equal(*results)
+
+
+@hessians
+def test_the_step_bound_only_raises_the_curvature(case, hessian):
+    case.loss = dataclasses.replace(case.loss, hessian=hessian)
+    g, bounded = case.derivatives()
+    case.loss = dataclasses.replace(case.loss, max_step=None)
+    same_g, h = case.derivatives()
+    np.testing.assert_array_equal(g, same_g)
+    raised = bounded != h
+    assert 0 < raised.sum() < raised.size
+    assert (bounded[raised] > h[raised]).all()
+    np.testing.assert_allclose(bounded[raised], np.abs(g[raised]) / 8, rtol=1e-15)
+
+
+@gammas
+def test_expected_curvature_is_positive(gamma):
+    z = np.linspace(-30, 30, 2_001)
+    loss = BinaryFocalLoss(gamma, (0.3, 2.0), max_step=None)
+    assert (loss.gradient_hessian(np.zeros(len(z)), z)[1] > 0).all()
+    logits = np.random.default_rng(0).uniform(-15, 15, (2_000, 5))
+    loss = MulticlassFocalLoss(5, gamma, max_step=None)
+    assert (loss.gradient_hessian(np.zeros(len(logits)), logits)[1] > 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+def test_exact_curvature_is_signed(gamma):
+    z = np.linspace(-10, 10, 101)
+    h = BinaryFocalLoss(gamma, hessian="exact", max_step=None).gradient_hessian(np.ones(101), z)[1]
+    assert h.min() < 0 < h.max()
+
+
+@hessians
+def test_without_focusing_the_curvature_is_that_of_the_log_loss(hessian):
+    case = make_case("binary", n=200)
+    p = expit(case.z)
+    g, h = BinaryFocalLoss(0.0, hessian=hessian, max_step=None).gradient_hessian(case.y, case.z)
+    np.testing.assert_allclose(g, p - case.y, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(h, p * (1 - p), rtol=0, atol=1e-15)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Binary is two-class softmax
+
+
+@hessians
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
+@gammas
+def test_binary_equals_two_class_softmax(gamma, alpha, hessian):
+    case = make_case("binary", n=3_000)
+    binary = BinaryFocalLoss(gamma, alpha, hessian, max_step=None)
+    pair = MulticlassFocalLoss(2, gamma, alpha, hessian=hessian, max_step=None)
+    logits = np.column_stack([-case.z / 2, case.z / 2])
+    g, h = binary.gradient_hessian(case.y, case.z)
+    pair_g, pair_h = pair.gradient_hessian(case.y, logits)
+    np.testing.assert_allclose(pair_g, np.column_stack([-g, g]), rtol=1e-13)
+    # The exact curvature is a difference of terms; its error is measured against the largest second derivative here.
+    np.testing.assert_allclose(pair_h, np.column_stack([h, h]), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(pair.loss(case.y, logits), binary.loss(case.y, case.z), rtol=1e-13)
+    np.testing.assert_allclose(pair.predict_proba(logits), binary.predict_proba(case.z), rtol=1e-13)
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.01, 0.3, 0.5, 0.98])
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
+@gammas
+def test_binary_intercept_is_the_difference_of_two_margins(gamma, alpha, share):
+    y, weight = [0, 1], [1 - share, share]
+    low, high = MulticlassFocalLoss(2, gamma, alpha).fit_intercept_only(y, weight)
+    expected = BinaryFocalLoss(gamma, alpha).fit_intercept_only(y, weight)
+    np.testing.assert_allclose(high - low, expected, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Intercept
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, (0.1, 3.0)])
+@gammas
+def test_binary_intercept_minimises_the_mean_loss(gamma, alpha):
+    rng = np.random.default_rng(0)
+    y, weight = (rng.uniform(size=300) < 0.07).astype(float), rng.uniform(0, 2, 300)
+    loss = BinaryFocalLoss(gamma, alpha)
+
+    def mean_loss(z):
+        return loss(y, np.full(len(y), z), weight)
+
+    intercept = loss.fit_intercept_only(y, weight)
+    best = minimize_scalar(mean_loss, bracket=(intercept - 1.3, intercept + 1.1), options={"xtol": 1e-10})
+    assert mean_loss(intercept) <= best.fun * (1 + 1e-14)
+    np.testing.assert_allclose(intercept, best.x, rtol=0, atol=1e-6)
+    gradient = loss.gradient_hessian(y, np.full(len(y), intercept), weight)[0]
+    assert abs(gradient.sum()) <= 1e-13 * np.abs(gradient).sum()
+
+
+@pytest.mark.parametrize("alpha", [None, (0.1, 3.0, 1.0, 0.6)])
+@gammas
+def test_multiclass_intercept_minimises_the_mean_loss(gamma, alpha):
+    rng = np.random.default_rng(0)
+    y, weight = rng.choice(4, size=300, p=[0.7, 0.2, 0.08, 0.02]), rng.uniform(0, 2, 300)
+    loss = MulticlassFocalLoss(4, gamma, alpha)
+
+    def mean_loss(z):
+        return loss(y, np.tile(z, (len(y), 1)), weight)
+
+    def mean_gradient(z):
+        return loss.gradient_hessian(y, np.tile(z, (len(y), 1)), weight)[0].sum(axis=0) / weight.sum()
+
+    intercept = loss.fit_intercept_only(y, weight)
+    assert intercept.shape == (4,)
+    for start in (np.zeros(4), intercept + rng.normal(0, 0.5, 4)):
+        best = minimize(mean_loss, start, jac=mean_gradient, method="BFGS", options={"gtol": 1e-10})
+        assert mean_loss(intercept) <= best.fun * (1 + 1e-14)
+        np.testing.assert_allclose(intercept, best.x - best.x.mean(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(mean_gradient(intercept), 0, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(intercept.mean(), 0, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("rare", "probability"), [(1, 0.073), (10, 0.154), (50, 0.250)])
+def test_intercepts_of_rare_classes(rare, probability):
+    y = np.arange(1000) < rare
+    assert round(float(expit(BinaryFocalLoss(2.0).fit_intercept_only(y))), 3) == probability
+
+
+@gammas
+def test_intercept_stands_for_the_class_shares(gamma, case):
+    loss = dataclasses.replace(case.loss, gamma=gamma)
+    intercept = np.atleast_1d(loss.fit_intercept_only(case.y, case.weight))
+    proba = loss.predict_proba(intercept if loss.n_outputs == 1 else intercept[None])[0]
+    shares = np.bincount(case.y, weights=case.weight) / case.weight.sum()
+    np.testing.assert_allclose(proba, shares, rtol=1e-12)
+
+
+def test_binary_intercept_of_soft_labels():
+    soft = BinaryFocalLoss(2.0).fit_intercept_only([0.1, 0.4])
+    hard = BinaryFocalLoss(2.0).fit_intercept_only([0, 1], [0.75, 0.25])
+    np.testing.assert_allclose(soft, hard, rtol=1e-13)
+
+
+@gammas
+def test_a_class_without_rows_has_a_finite_intercept(gamma):
+    low, high = (BinaryFocalLoss(gamma).fit_intercept_only([label] * 5) for label in (0, 1))
+    assert -40 < low < -1 < 1 < high < 40
+    intercept = MulticlassFocalLoss(4, gamma).fit_intercept_only([0, 0, 2, 2])
+    assert np.isfinite(intercept).all()
+    assert max(intercept[[1, 3]]) < min(intercept[[0, 2]])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Posterior
+
+
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("eta", [1e-4, 0.03, 0.5, 0.8, 0.999])
+def test_binary_posterior_recovers_known_probabilities(eta, gamma, alpha):
+    # The margin that minimises the expected loss is found from the loss of the reference alone.
+    def expected_gradient(z):
+        return reference.binary(eta, z, gamma, alpha or (1.0, 1.0))[0][1]
+
+    with mp.workdps(30):
+        z = float(mp.findroot(expected_gradient, (-40, 40), solver="bisect", tol=1e-50, maxsteps=200))
+    proba = BinaryFocalLoss(gamma, alpha).predict_proba([z])
+    np.testing.assert_allclose(proba, [[1 - eta, eta]], rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7, 0.6)])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("eta", [(0.01, 0.04, 0.95), (0.2, 0.3, 0.5), (0.999, 0.0006, 0.0004)], ids=str)
+def test_multiclass_posterior_recovers_known_probabilities(eta, gamma, alpha):
+    weights = alpha or (1.0,) * 3
+
+    def expected_gradient(*free):
+        gradients = reference.multiclass_terms((*free, mpf(0)), gamma)[1]
+        return [sum(eta[t] * weights[t] * gradients[t][k] for t in range(3)) for k in range(2)]
+
+    start = [float(np.log(share * w)) / (1 + gamma) for share, w in zip(eta, weights, strict=True)]
+    with mp.workdps(30):
+        root = mp.findroot(expected_gradient, [start[0] - start[2], start[1] - start[2]], tol=1e-40)
+    proba = MulticlassFocalLoss(3, gamma, alpha).predict_proba([[float(root[0]), float(root[1]), 0.0]])
+    np.testing.assert_allclose(proba, [eta], rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.01])
+@gammas
+def test_binary_posterior_increases_strictly(gamma, alpha):
+    z = np.linspace(-600, 600, 24_001) / (1 + gamma)
+    proba = BinaryFocalLoss(gamma, alpha).predict_proba(z)
+    half = proba[:, 1] < 0.5
+    assert (np.diff(proba[half, 1]) > 0).all()
+    assert (np.diff(proba[~half, 0]) < 0).all()
+    assert half.any()
+    assert (~half).any()
+    assert (np.diff(half.astype(int)) <= 0).all()
+
+
+def test_without_focusing_the_posterior_is_the_link(case):
+    loss = dataclasses.replace(case.loss, gamma=0.0, alpha=None)
+    link = np.column_stack([expit(-case.z), expit(case.z)]) if case.z.ndim == 1 else softmax(case.z, axis=1)
+    np.testing.assert_allclose(loss.predict_proba(case.z), link, rtol=1e-13)
+
+
+def test_link_without_posterior(case):
+    link = np.column_stack([expit(-case.z), expit(case.z)]) if case.z.ndim == 1 else softmax(case.z, axis=1)
+    np.testing.assert_allclose(case.loss.predict_proba(case.z, posterior=False), link, rtol=1e-13)
+
+
+@dtypes
+@pytest.mark.parametrize("posterior", [True, False])
+def test_probabilities_sum_to_one(case, posterior, dtype):
+    proba = case.loss.predict_proba(case.z.astype(dtype), posterior=posterior)
+    assert proba.shape == (N, case.loss.n_classes)
+    np.testing.assert_allclose(proba.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=2 * float(np.finfo(dtype).eps))
+
+
+def test_posterior_log_loss_is_the_log_loss_of_the_posterior(case):
+    proba = case.loss.predict_proba(case.z)
+    costs = -np.log(proba[np.arange(N), case.y])
+    np.testing.assert_allclose(case.loss.posterior_log_loss(case.y, case.z), costs.mean(), rtol=1e-12)
+    expected = np.average(costs, weights=case.weight)
+    np.testing.assert_allclose(case.loss.posterior_log_loss(case.y, case.z, case.weight), expected, rtol=1e-12)
+
+
+@gammas
+def test_posterior_log_loss_of_infinite_margins(gamma):
+    assert BinaryFocalLoss(gamma).posterior_log_loss([0, 1], [-np.inf, np.inf]) == 0
+    assert BinaryFocalLoss(gamma).posterior_log_loss([1], [-np.inf]) > 1e200
+    sure = [[np.inf, 0.0, -np.inf]]
+    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([0], sure) == 0
+    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([1], sure) > 1e200
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A loss is a value
+
+LOSSES = [
+    BinaryFocalLoss(),
+    BinaryFocalLoss(0.0, 0.25, "exact", None),
+    BinaryFocalLoss(3.5, (0.5, 2.0), max_step=4.0),
+    MulticlassFocalLoss(3),
+    MulticlassFocalLoss(2, 1.5, (0.5, 2.0), hessian="exact", max_step=None),
+]
+all_losses = pytest.mark.parametrize("loss", LOSSES, ids=str)
+
+
+@all_losses
+@pytest.mark.parametrize("duplicate", [lambda loss: pickle.loads(pickle.dumps(loss)), copy.copy, copy.deepcopy])
+def test_copies_are_equal_and_work(loss, duplicate):
+    twin = duplicate(loss)
+    assert twin == loss
+    assert hash(twin) == hash(loss)
+    z = np.random.default_rng(0).normal(0, 3, (10, loss.n_outputs))
+    y = np.arange(10) % 2
+    np.testing.assert_array_equal(twin.gradient_hessian(y, z), loss.gradient_hessian(y, z))
+
+
+@all_losses
+def test_repr_builds_the_loss_again(loss):
+    assert eval(repr(loss)) == loss
+
+
+def test_repr_names_every_parameter():
+    assert repr(BinaryFocalLoss(1)) == "BinaryFocalLoss(gamma=1.0, alpha=None, hessian='expected', max_step=8.0)"
+    assert repr(MulticlassFocalLoss(3, alpha=[1, 2, 3])) == (
+        "MulticlassFocalLoss(n_classes=3, gamma=2.0, alpha=(1.0, 2.0, 3.0), hessian='expected', max_step=8.0)"
+    )
+
+
+def test_losses_differ_by_their_parameters():
+    assert len(set(LOSSES)) == len(LOSSES)
+    assert BinaryFocalLoss(2) == BinaryFocalLoss(np.float64(2.0), max_step=8)
+    assert BinaryFocalLoss(alpha=[1, 2]) == BinaryFocalLoss(alpha=np.array([1.0, 2.0]))
+    assert MulticlassFocalLoss(2) != BinaryFocalLoss()
+    assert MulticlassFocalLoss(3) != MulticlassFocalLoss(4)
+    assert MulticlassFocalLoss(np.int64(3)) == MulticlassFocalLoss(3)
+
+
+@all_losses
+def test_losses_cannot_be_changed(loss):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loss.gamma = 1.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del loss.alpha
+
+
+def test_a_loss_does_not_keep_the_callers_weights():
+    alpha = np.array([0.5, 2.0, 1.0])
+    loss = MulticlassFocalLoss(3, alpha=alpha)
+    before = loss.loss([0, 1, 2], np.zeros((3, 3)))
+    alpha[:] = 100.0
+    np.testing.assert_array_equal(loss.loss([0, 1, 2], np.zeros((3, 3))), before)
+
+
+@all_losses
+def test_numbers_of_classes_and_outputs(loss):
+    z = np.zeros(4) if loss.n_outputs == 1 else np.zeros((4, loss.n_outputs))
+    assert loss.predict_proba(z).shape == (4, loss.n_classes)
+    assert np.size(loss.fit_intercept_only([0, 1])) == loss.n_outputs
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors: the message names the value and the way out
+
+
+def assert_refused(call, *parts):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - each part of the message is checked
+        call()
+    for part in parts:
+        assert part in str(error.value)
+
+
+constructors = pytest.mark.parametrize(
+    "construct", [BinaryFocalLoss, lambda **given: MulticlassFocalLoss(3, **given)], ids=["binary", "multiclass"]
+)
+
+
+@constructors
+@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), True, "2", None, [2.0], 1j])
+def test_refused_gamma(construct, gamma):
+    assert_refused(lambda: construct(gamma=gamma), f"gamma={gamma!r}", ">= 0", "2.0 is the usual choice")
+
+
+@constructors
+@pytest.mark.parametrize("hessian", ["Expected", "fisher", None, 1])
+def test_refused_hessian(construct, hessian):
+    assert_refused(lambda: construct(hessian=hessian), f"hessian={hessian!r}", "'expected'", "'exact'")
+
+
+@constructors
+@pytest.mark.parametrize("max_step", [0, -1.0, float("nan"), True, "8", [8.0]])
+def test_refused_max_step(construct, max_step):
+    assert_refused(lambda: construct(max_step=max_step), f"max_step={max_step!r}", "8.0", "None")
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 0.0, 1.0, -0.25, 2.0, float("nan"), True, False])
+def test_refused_binary_alpha(alpha):
+    assert_refused(lambda: BinaryFocalLoss(alpha=alpha), f"alpha={alpha!r}", "(0, 1)", "pair (w_0, w_1)")
+
+
+@constructors
+@pytest.mark.parametrize("alpha", ["balanced", {0: 1.0, 1: 2.0}, {1.0, 2.0}])
+def test_refused_kinds_of_alpha(construct, alpha):
+    assert_refused(lambda: construct(alpha=alpha), f"alpha={alpha!r}", "one positive weight per class", "FocalCl")
+
+
+def test_multiclass_alpha_is_not_a_number():
+    assert_refused(lambda: MulticlassFocalLoss(3, alpha=0.25), "alpha=0.25", "one positive weight per class")
+
+
+@pytest.mark.parametrize("alpha", [(), (1.0,), (1.0, 2.0, 3.0, 4.0), [[1.0, 2.0]]], ids=str)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_refused_lengths_of_alpha(n_classes, alpha):
+    construct = BinaryFocalLoss if n_classes == 2 else lambda alpha: MulticlassFocalLoss(3, alpha=alpha)
+    assert_refused(lambda: construct(alpha=alpha), f"alpha={alpha!r}", f"there are {n_classes} classes", "one each")
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_refused_class_weights(bad):
+    assert_refused(lambda: BinaryFocalLoss(alpha=(1.0, bad)), repr(bad), "not a positive", "remove its rows")
+    assert_refused(lambda: MulticlassFocalLoss(3, alpha=(1.0, bad, 1.0)), repr(bad), "not a positive")
+
+
+@pytest.mark.parametrize("n_classes", [1, 0, -3, 2.0, "3", True, None])
+def test_refused_numbers_of_classes(n_classes):
+    assert_refused(lambda: MulticlassFocalLoss(n_classes), f"n_classes={n_classes!r}", "integer >= 2")
+
+
+def users_of_margins(loss, y):
+    return [
+        lambda z: loss(y, z),
+        lambda z: loss.loss(y, z),
+        lambda z: loss.gradient_hessian(y, z),
+        lambda z: loss.predict_proba(z),
+        lambda z: loss.posterior_log_loss(y, z),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [object, str, complex])
+def test_refused_dtypes_of_margins(case, dtype):
+    z = case.z[:4].astype(dtype)
+    for use in users_of_margins(case.loss, case.y[:4]):
+        assert_refused(lambda use=use: use(z), f"raw_prediction has dtype {z.dtype}", "pass float32 or float64")
+
+
+@pytest.mark.parametrize("shape", [(), (4, 2), (4, 1, 1)])
+def test_refused_shapes_of_binary_margins(shape):
+    for use in users_of_margins(BinaryFocalLoss(), np.zeros(4)):
+        assert_refused(lambda use=use: use(np.zeros(shape)), f"has shape {shape}", "shape (n,)", "MulticlassFocalLoss")
+
+
+@pytest.mark.parametrize("shape", [(), (12,), (4, 2), (4, 4), (3, 4), (4, 3, 1)])
+def test_refused_shapes_of_multiclass_margins(shape):
+    for use in users_of_margins(MulticlassFocalLoss(3), np.zeros(4)):
+        assert_refused(lambda use=use: use(np.zeros(shape)), f"has shape {shape}", "shape (n, 3)", "reshaped")
+
+
+def users_of_labels(case):
+    z = case.z[:3]
+    return [
+        lambda y: case.loss(y, z),
+        lambda y: case.loss.loss(y, z),
+        lambda y: case.loss.gradient_hessian(y, z),
+        lambda y: case.loss.posterior_log_loss(y, z),
+    ]
+
+
+def test_refused_dtypes_of_labels(case):
+    y = np.array(["a", "b", "a"])
+    for use in [*users_of_labels(case), case.loss.fit_intercept_only]:
+        assert_refused(lambda use=use: use(y), f"y_true has dtype {y.dtype}", "FocalClassifier", "LabelEncoder")
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 2)])
+def test_refused_shapes_of_labels(case, shape):
+    for use in users_of_labels(case):
+        assert_refused(lambda use=use: use(np.zeros(shape)), f"y_true has shape {shape}", "3 rows", "one label a row")
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(-1, "-1"), (2, "2"), (1.5, "1.5"), (np.nan, "nan"), (np.inf, "inf")])
+def test_refused_binary_labels(bad, shown):
+    for use in users_of_labels(make_case("binary")):
+        assert_refused(lambda use=use: use([0, 1, bad]), f"y_true holds {shown}", "[0, 1]", "FocalClassifier")
+
+
+@pytest.mark.parametrize("bad", [-1, 2, np.nan, np.inf])
+def test_refused_binary_labels_of_an_intercept(bad):
+    assert_refused(lambda: BinaryFocalLoss().fit_intercept_only([0, 1, bad]), str(bad), "[0, 1]")
+
+
+@pytest.mark.parametrize(
+    ("bad", "shown"), [(-1, "-1"), (3, "3"), (0.5, "0.5"), (np.nan, "nan"), (np.inf, "inf"), (1e30, "1e+30")]
+)
+def test_refused_multiclass_labels(bad, shown):
+    case = make_case("multiclass")
+    for use in [*users_of_labels(case), case.loss.fit_intercept_only]:
+        assert_refused(lambda use=use: use([0, 2, bad]), f"y_true holds {shown}", "integers 0 to 2", "FocalClassifier")
+
+
+@pytest.mark.parametrize("position", [0, 4095, 4096, N - 1])
+def test_a_wrong_label_is_found_in_every_block(case, position):
+    y = case.y.copy()
+    y[position] = 7
+    assert_refused(lambda: case.derivatives(y_true=y), "y_true holds 7")
+
+
+def users_of_weights(case):
+    y, z = case.y[:3], case.z[:3]
+    return [
+        lambda weight: case.loss(y, z, weight),
+        lambda weight: case.loss.loss(y, z, weight),
+        lambda weight: case.loss.gradient_hessian(y, z, weight),
+        lambda weight: case.loss.posterior_log_loss(y, z, weight),
+        lambda weight: case.loss.fit_intercept_only(y, weight),
+    ]
+
+
+def test_refused_dtypes_of_weights(case):
+    for use in users_of_weights(case):
+        assert_refused(lambda use=use: use(["a", "b", "c"]), "sample_weight has dtype <U1", "real numbers")
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 1)])
+def test_refused_shapes_of_weights(case, shape):
+    for use in users_of_weights(case):
+        assert_refused(
+            lambda use=use: use(np.ones(shape)), f"sample_weight has shape {shape}", "3 rows", "one weight a row"
+        )
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, -np.inf])
+def test_refused_weights(case, bad):
+    for use in users_of_weights(case):
+        assert_refused(lambda use=use: use([1.0, bad, 1.0]), f"sample_weight holds {bad}", ">= 0", "drop such rows")
+
+
+def test_weights_must_not_all_be_zero(case):
+    y, z = case.y[:3], case.z[:3]
+    for use in (case.loss, case.loss.posterior_log_loss, lambda y, _, weight: case.loss.fit_intercept_only(y, weight)):
+        assert_refused(lambda use=use: use(y, z, np.zeros(3)), "sample_weight is zero in every row", "at least one")
+
+
+def test_there_is_no_mean_of_no_rows(case):
+    assert_refused(lambda: case.loss([], case.z[:0]), "raw_prediction has no rows")
+    assert_refused(lambda: case.loss.posterior_log_loss([], case.z[:0]), "raw_prediction has no rows")
+    assert_refused(lambda: case.loss.fit_intercept_only([]), "y_true has no rows")
+
+
+@pytest.mark.parametrize("name", ["gradient_out", "hessian_out", "loss_out"])
+def test_refused_outputs(case, name):
+    use = case.loss.loss if name == "loss_out" else case.loss.gradient_hessian
+    shape = (N,) if name == "loss_out" else case.z.shape
+    for out, shown in ((np.zeros(shape, int), "int64"), ([0.0] * N, "list"), (np.zeros(shape, np.float16), "float16")):
+        assert_refused(lambda out=out: use(case.y, case.z, **{name: out}), name, "float32 or float64", shown)
+    short = np.zeros(shape)[1:]
+    assert_refused(lambda: use(case.y, case.z, **{name: short}), f"{name} has shape {short.shape}", "must agree")
+    frozen = read_only(np.zeros(shape))
+    assert_refused(lambda: use(case.y, case.z, **{name: frozen}), f"{name} is read-only", "written to")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The package
+
+
+def test_public_names():
+    assert focal_boost.__all__ == ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss"]
+    for name in focal_boost.__all__:
+        assert getattr(focal_boost, name).__doc__
+
+
+def test_importing_the_package_imports_no_optional_library():
+    optional = ["xgboost", "lightgbm", "cupy", "dask", "pandas"]
+    code = f"import sys, focal_boost; print([name for name in {optional} if name in sys.modules])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"

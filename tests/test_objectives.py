@@ -1,0 +1,401 @@
+"""The objectives inside the libraries: equality with built-in objectives, model files, metrics, robustness."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+import xgboost as xgb
+from libraries import LIBRARIES, each_library, make_loss, predict_elsewhere
+from scipy.special import expit, softmax
+from sklearn.metrics import average_precision_score
+from tables import draw, draw_rare
+
+from focal_boost import BinaryFocalLoss, FocalClassifier
+
+each_task = pytest.mark.parametrize("n_classes", [2, 4])
+
+
+def start(library, n_classes, table, **options):
+    loss = make_loss(n_classes, **options)
+    return loss, library.Objective(loss, loss.fit_intercept_only(table.y, table.weight))
+
+
+# gamma = 0 is the built-in objective ---------------------------------------------------------------------------------
+
+
+@each_library
+@each_task
+@pytest.mark.parametrize("columns", [False, True], ids=["all-columns", "half-the-columns"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("stop", [None, 5], ids=["fixed", "early-stopped"])
+def test_gamma_zero_reproduces_the_built_in_objective(library, n_classes, columns, weighted, stop):
+    table = draw(n_classes=n_classes)
+    table = table._replace(weight=table.weight if weighted else None)
+    _, objective = start(library, n_classes, table, gamma=0.0, max_step=None)
+    params = library.columns if columns else {}
+    valid_table = draw(800, n_classes=n_classes, seed=1)
+
+    def data():
+        train = library.data(*table)
+        return train, library.data(valid_table.X, valid_table.y, valid_table.weight if weighted else None)
+
+    train, valid = data()
+    ours = objective.portable(library.train(objective, train, 60, valid, stop, **params))
+    train, valid = data()
+    theirs = library.train_built_in(n_classes, train, objective, 60, valid, stop, **params)
+    np.testing.assert_allclose(
+        library.predict(ours, valid_table.X), library.predict(theirs, valid_table.X), rtol=0, atol=library.tolerance
+    )
+    assert getattr(ours, "best_iteration", None) == getattr(theirs, "best_iteration", None)
+
+
+@each_library
+@each_task
+def test_gamma_zero_classifier_reproduces_the_built_in_classifier(library, n_classes):
+    table = draw(n_classes=n_classes)
+    estimator = library.classifier(n_estimators=30, **library.quiet)
+    ours = FocalClassifier(estimator, gamma=0, max_step=None).fit(*table)
+    if library.name == "xgboost":  # whose own estimate of the intercept is another one
+        start_of_ours = ours.loss_.fit_intercept_only(table.y, table.weight)
+        estimator.set_params(base_score=library.Objective(ours.loss_, start_of_ours).params["base_score"])
+    theirs = estimator.fit(table.X, table.y, sample_weight=table.weight)
+    np.testing.assert_allclose(
+        ours.predict_proba(table.X), theirs.predict_proba(table.X), rtol=0, atol=library.tolerance
+    )
+
+
+#
+# One object, everywhere
+
+
+@each_task
+def test_xgboost_train_cv_and_classifier_use_one_object(n_classes):
+    table = draw(600, n_classes=n_classes)
+    _, objective = start(LIBRARIES[1], n_classes, table)
+    base = {"nthread": 1, "learning_rate": 0.1}
+    data = xgb.DMatrix(table.X, table.y, weight=table.weight)
+    native = xgb.train({**base, **objective.params}, data, 10, obj=objective)
+    result = xgb.cv(
+        {**base, **objective.params}, data, 5, nfold=3, obj=objective, custom_metric=objective.metric, as_pandas=False
+    )
+    assert result["test-focal_loss-mean"][-1] < result["test-focal_loss-mean"][0]
+    own = xgb.XGBClassifier(
+        **{**objective.params, "objective": objective}, n_estimators=10, learning_rate=0.1, n_jobs=1
+    )
+    own.fit(table.X, table.y, sample_weight=table.weight)
+    np.testing.assert_array_equal(own.predict(table.X, output_margin=True), native.predict(data, output_margin=True))
+
+
+@each_task
+def test_lightgbm_train_cv_and_classifier_use_one_object(n_classes):
+    table = draw(600, n_classes=n_classes)
+    _, objective = start(LIBRARIES[0], n_classes, table)
+    base = {"verbosity": -1, "num_threads": 1}
+    native = lgb.train({**base, **objective.params}, lgb.Dataset(table.X, table.y, weight=table.weight), 10)
+    result = lgb.cv(
+        {**base, **objective.params}, lgb.Dataset(table.X, table.y), 5, nfold=3, feval=objective.metric, seed=1
+    )
+    assert result["valid focal_loss-mean"][-1] < result["valid focal_loss-mean"][0]
+    own = lgb.LGBMClassifier(objective=objective, n_estimators=10, n_jobs=1, verbosity=-1, metric="None")
+    own.fit(table.X, table.y, sample_weight=table.weight)
+    np.testing.assert_array_equal(own.booster_.predict(table.X), native.predict(table.X))
+
+
+@each_library
+@each_task
+def test_calling_conventions_agree_and_weights_multiply(library, n_classes):
+    table = draw(300, n_classes=n_classes)
+    _, objective = start(library, n_classes, table)
+    rng = np.random.default_rng(0)
+    shape = (300,) if n_classes == 2 else (300, n_classes)
+    margins = np.asarray(rng.normal(size=shape), dtype=np.float64 if library.name == "lightgbm" else np.float32)
+    data = library.data(*table)
+    if library.name == "lightgbm":
+        data.construct()
+    native = objective(margins, data)
+    sklearn = objective(table.y, margins, table.weight)
+    bare = objective(table.y, margins)
+    for a, b, c in zip(native, sklearn, bare, strict=True):
+        assert a.dtype == np.float32
+        assert a.flags.f_contiguous if library.name == "lightgbm" else a.flags.c_contiguous
+        np.testing.assert_array_equal(a, b)
+        factor = table.weight if n_classes == 2 else table.weight[:, None]
+        np.testing.assert_allclose(a, c * factor, rtol=3e-7)
+
+
+@each_library
+@each_task
+def test_arrays_of_the_booster_are_not_written_to(library, n_classes):
+    table = draw(200, n_classes=n_classes)
+    _, objective = start(library, n_classes, table)
+    arrays = [table.y.copy(), np.ones((200,) if n_classes == 2 else (200, n_classes)), table.weight.copy()]
+    before = [array.copy() for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    objective(*arrays)
+    objective.metric(*arrays)
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+@each_library
+def test_objective_is_picklable_and_says_what_it_is(library):
+    objective = library.Objective(make_loss(3), [0.1, 0.2, -0.3])
+    copy = pickle.loads(pickle.dumps(objective))
+    assert copy.loss == objective.loss
+    np.testing.assert_array_equal(copy.intercept, objective.intercept)
+    assert "MulticlassFocalLoss" in repr(objective)
+
+
+@each_library
+def test_objective_refuses_what_is_no_loss_or_no_intercept(library):
+    with pytest.raises(TypeError, match="neither a BinaryFocalLoss nor"):
+        library.Objective("focal")
+    with pytest.raises(ValueError, match=r"shape \(2,\).*fit_intercept_only"):
+        library.Objective(make_loss(2), [0.0, 1.0])
+    with pytest.raises(ValueError, match="not finite"):
+        library.Objective(make_loss(2), np.nan)
+
+
+def test_xgboost_labels_are_read_in_place_and_never_stale(monkeypatch):
+    table = draw(300)
+    _, objective = start(LIBRARIES[1], 2, table)
+    data = xgb.DMatrix(table.X, table.y, weight=table.weight)
+    margins = np.zeros(300, dtype=np.float32)
+
+    def refuse(self, *args):
+        raise AssertionError("copied")
+
+    with monkeypatch.context() as patch:
+        for getter in ("get_label", "get_weight", "get_float_info"):
+            patch.setattr(xgb.DMatrix, getter, refuse)
+        first, _ = objective(margins, data)
+    data.set_label(1 - table.y)
+    second, _ = objective(margins, data)
+    np.testing.assert_array_equal(np.sign(second), -np.sign(first))
+
+
+def test_xgboost_labels_come_from_the_getters_where_the_interface_is_missing(monkeypatch):
+    table = draw(300)
+    _, objective = start(LIBRARIES[1], 2, table)
+    data = xgb.DMatrix(table.X, table.y, weight=table.weight)
+    margins = np.zeros(300, dtype=np.float32)
+    expected = objective(margins, data)
+    fields = {"label": table.y.astype(np.float32), "weight": table.weight.astype(np.float32)}
+    library = xgb.core._LIB
+
+    class Older:
+        def __getattr__(self, name):
+            if name == "XGDMatrixGetInfoRef":
+                raise AttributeError(name)
+            return getattr(library, name)
+
+    monkeypatch.setattr(xgb.core, "_LIB", Older())
+    monkeypatch.setattr(xgb.DMatrix, "get_float_info", lambda self, name: fields[name])
+    for ours, theirs in zip(objective(margins, data), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_lightgbm_labels_are_copied_once_per_data_set(monkeypatch):
+    table = draw(300)
+    _, objective = start(LIBRARIES[0], 2, table)
+    calls = []
+    get_field = lgb.Dataset.get_field
+    monkeypatch.setattr(lgb.Dataset, "get_field", lambda self, name: calls.append(name) or get_field(self, name))
+    LIBRARIES[0].train(objective, lgb.Dataset(table.X, table.y, weight=table.weight), 20)
+    assert len(calls) <= 4
+
+
+#
+# LightGBM's own traps
+
+
+def test_lightgbm_trains_on_a_table_that_cannot_be_split():
+    y = np.repeat([0, 1], [90, 10])
+    loss = BinaryFocalLoss()
+    objective = LIBRARIES[0].Objective(loss, loss.fit_intercept_only(y))
+    booster = LIBRARIES[0].train(objective, lgb.Dataset(np.zeros((100, 2)), y), 3)
+    proba = loss.predict_proba(objective.portable(booster).predict(np.zeros((1, 2)), raw_score=True))
+    np.testing.assert_allclose(proba, [[0.9, 0.1]], rtol=1e-12)
+
+
+def test_lightgbm_leaves_other_objectives_alone():
+    table = draw(300)
+    reset = []
+
+    class Booster(lgb.Booster):
+        def reset_parameter(self, params):
+            reset.append(params)
+            return super().reset_parameter(params)
+
+    def logistic(scores, data):
+        p = expit(scores)
+        return p - data.get_label(), p * (1 - p)
+
+    booster = Booster({"verbosity": -1, "objective": "none"}, lgb.Dataset(table.X, table.y))
+    booster.update(fobj=logistic)
+    assert reset == [{"objective": "none"}]
+
+
+def test_portable_is_a_copy_and_may_be_repeated():
+    table = draw(n_classes=3)
+    _, objective = start(LIBRARIES[0], 3, table)
+    booster = LIBRARIES[0].train(objective, LIBRARIES[0].data(*table), 5)
+    before = booster.model_to_string()
+    once = objective.portable(booster)
+    assert booster.model_to_string() == before
+    assert objective.portable(once) is once
+    np.testing.assert_allclose(
+        once.predict(table.X, raw_score=True),
+        booster.predict(table.X, raw_score=True) + objective.intercept,
+        atol=1e-12,
+    )
+
+
+def test_portable_refuses_a_booster_of_another_task():
+    table = draw(n_classes=3)
+    _, objective = start(LIBRARIES[0], 3, table)
+    booster = LIBRARIES[0].train(objective, LIBRARIES[0].data(*table), 5)
+    with pytest.raises(ValueError, match="3 outputs a row"):
+        LIBRARIES[0].Objective(make_loss(2)).portable(booster)
+
+
+def test_portable_contributions_add_up_to_the_margin():
+    table = draw()
+    _, objective = start(LIBRARIES[0], 2, table)
+    booster = objective.portable(LIBRARIES[0].train(objective, LIBRARIES[0].data(*table), 20))
+    np.testing.assert_allclose(
+        booster.predict(table.X, pred_contrib=True).sum(axis=1), booster.predict(table.X, raw_score=True), atol=1e-9
+    )
+
+
+#
+# Model files
+
+MODES = {
+    "lightgbm": [{}, {"boosting": "dart"}, {"linear_tree": True}, {"data_sample_strategy": "goss"}],
+    "xgboost": [{}, {"booster": "dart", "rate_drop": 0.2}],
+}
+
+
+@each_task
+@pytest.mark.parametrize(
+    ("library", "mode", "stop"),
+    [(library, mode, stop) for library in LIBRARIES for mode in MODES[library.name] for stop in (None, 3)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_saved_model_stands_alone(library, mode, stop, n_classes, tmp_path):
+    if stop and mode.get("boosting") == "dart":
+        pytest.skip("LightGBM has no early stopping for dart")
+    table, valid = draw(n_classes=n_classes), draw(500, n_classes=n_classes, seed=1)
+    loss, objective = start(library, n_classes, table)
+    booster = library.train(
+        objective, library.data(*table), 200 if stop else 20, library.data(*valid), stop, learning_rate=0.5, **mode
+    )
+    logged, booster = booster.log, objective.portable(booster)
+    if stop:
+        assert booster.best_iteration < 190
+    path = tmp_path / ("model.txt" if library.name == "lightgbm" else "model.json")
+    library.save(booster, path)
+    margins = library.margins(booster, valid.X)
+    link = expit(margins) if n_classes == 2 else softmax(margins, axis=1)
+    np.testing.assert_allclose(predict_elsewhere(library, path, valid.X, tmp_path), link, rtol=0, atol=1e-6)
+    # and the margins are the ones that the objective trained on
+    score = loss(valid.y, margins, valid.weight)
+    index = booster.best_iteration - (library.name == "lightgbm") if stop else -1
+    if "dart" not in mode.values():  # whose trees shrink after they were scored
+        assert score == pytest.approx(logged["focal_loss"][index], abs=2e-6)
+
+
+#
+# Metrics
+
+
+@each_library
+@each_task
+def test_metric_is_the_weighted_loss_on_margins(library, n_classes):
+    table, valid = draw(n_classes=n_classes), draw(500, n_classes=n_classes, seed=1)
+    loss, objective = start(library, n_classes, table)
+    booster = library.train(objective, library.data(*table), 10, library.data(*valid))
+    margins = library.margins(objective.portable(booster), valid.X)
+    assert booster.log["focal_loss"][-1] == pytest.approx(loss(valid.y, margins, valid.weight), abs=2e-6)
+    proba = loss.predict_proba(margins)[np.arange(500), valid.y]
+    expected = np.average(-np.log(proba), weights=valid.weight)
+    assert booster.log["posterior_log_loss"][-1] == pytest.approx(expected, abs=2e-6)
+
+
+@each_library
+def test_early_stopping_works_however_small_the_loss(library):
+    """Easy rows at gamma = 5 have a focal loss far below the six decimals that XGBoost prints."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 2))
+    y = (X[:, 0] > 0).astype(int)
+    loss = BinaryFocalLoss(gamma=5.0)
+    objective = library.Objective(loss, loss.fit_intercept_only(y))
+    loose = {"min_sum_hessian_in_leaf": 0} if library.name == "lightgbm" else {"min_child_weight": 0, "reg_lambda": 0}
+    booster = library.train(
+        objective, library.data(X, y), 60, library.data(X[:500], y[:500]), 10, learning_rate=0.5, **loose
+    )
+    best = booster.best_iteration - (library.name == "lightgbm")
+    vanished = np.flatnonzero(np.array(booster.log["focal_loss"]) < 5e-7)[0]
+    assert best > vanished + 10
+    assert loss(y[:500], library.margins(objective.portable(booster), X[:500])) < 1e-8
+
+
+#
+# Learning from a rare class
+
+
+@each_library
+def test_learns_at_a_share_of_one_in_a_thousand(library):
+    X, y = draw_rare(60_000, 60)
+    X_test, y_test = draw_rare(60_000, 60, seed=1)
+    precision = {}
+    for gamma in (0.0, 2.0):
+        loss = BinaryFocalLoss(gamma=gamma)
+        objective = library.Objective(loss, loss.fit_intercept_only(y))
+        assert expit(objective.intercept) < 0.1
+        booster = objective.portable(library.train(objective, library.data(X, y), 50))
+        precision[gamma] = average_precision_score(y_test, library.margins(booster, X_test))
+        assert np.abs(library.leaves(booster)[1:]).max() <= 8.0 + abs(objective.intercept) / 0.1
+    assert precision[0.0] > 0.2
+    assert precision[2.0] >= 0.9 * precision[0.0]
+
+
+@each_library
+@pytest.mark.parametrize("hessian", ["expected", "exact"])
+@pytest.mark.parametrize("max_step", [0.5, 8.0])
+def test_no_leaf_exceeds_max_step(library, hessian, max_step):
+    X, y = draw_rare(5000, 15)
+    loss = BinaryFocalLoss(gamma=2.0, hessian=hessian, max_step=max_step)
+    objective = library.Objective(loss, loss.fit_intercept_only(y))
+    loose = (
+        {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0}
+        if library.name == "lightgbm"
+        else {"min_child_weight": 0, "reg_lambda": 0}
+    )
+    booster = library.train(objective, library.data(X, y), 20, **loose)
+    leaves = np.abs(library.leaves(booster))
+    assert leaves.max() <= max_step * (1 + 1e-5)
+    assert leaves.max() > 0.2 * max_step
+
+
+@each_library
+def test_training_raises_no_warning(library):
+    table = draw(300)
+    _, objective = start(library, 2, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        library.train(objective, library.data(*table), 3, library.data(*draw(100, seed=1)))
+
+
+@each_library
+def test_labels_that_are_no_classes_are_refused_before_any_tree(library):
+    table = draw(300)
+    _, objective = start(library, 2, table)
+    with pytest.raises(ValueError, match=r"y_true holds 2.*\[0, 1\]"):
+        library.train(objective, library.data(table.X, table.y * 2), 3)
