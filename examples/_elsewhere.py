@@ -22,7 +22,7 @@ if library == "lightgbm":
     result = lightgbm.Booster(model_file=model_file).predict(rows)
 else:
     import xgboost
-    result = xgboost.Booster(model_file=model_file).predict(xgboost.DMatrix(rows))
+    result = xgboost.Booster(model_file=model_file).predict(xgboost.DMatrix(rows, enable_categorical=True))
 with open(result_file, "wb") as file:
     pickle.dump(result, file)
 """
