@@ -20,7 +20,7 @@ from lightgbm import LGBMClassifier
 from focal_boost import FocalClassifier
 
 TABLES = {"smtp_kdd": "Mail connections of KDD Cup 1999; positive: attacks."}
-DEFAULTS = {"random_state": SEED, "n_jobs": 2, "verbosity": -1}
+DEFAULTS = {"random_state": SEED, "n_jobs": 1, "verbosity": -1}
 BUILT_IN, FOCAL, GAMMA_0, HELD_BACK = "built-in", "focal, gamma 2", "focal, gamma 0", "built-in, held back"
 MODELS = {
     BUILT_IN: LGBMClassifier(**DEFAULTS),

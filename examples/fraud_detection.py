@@ -44,7 +44,7 @@ from focal_boost import FocalClassifier
 
 ROUNDS, PATIENCE, N_FOLDS, PRECISIONS = 1000, 50, 5, (0.9, 0.5)
 MIN_ROWS = 10  # of a bin in the picture
-SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": 2}
+SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": 1}
 TABLES = {
     "creditcard_ulb_sub": "Card payments. All frauds but few of the normal rows: in the full set 0.17 % are frauds.",
     "mammography": "Microcalcifications in mammograms.",
@@ -189,26 +189,31 @@ def draw_precision_recall(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray
 def draw_reliability(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) -> None:
     """Bins one unit of log-odds wide; both axes logarithmic where positives are rare."""
     rare = y.mean() < 0.1
-    lowest = 0.5
+    left = bottom = 0.5
     for name, proba in probas.items():
         unit = np.floor(logit(proba.clip(1e-9, 1 - 1e-9))).astype(np.int64)
         predicted, positives, rows = calibration_bins(y, proba, unit - unit.min())
-        predicted, positives, rows = (values[rows >= MIN_ROWS] for values in (predicted, positives, rows))
-        observed = positives / rows
-        axes.vlines(predicted, *_interval(positives, rows), linewidth=1, color=STYLES[name]["color"])
-        # A share of 0 has no place on a logarithmic axis; its interval has.
-        axes.plot(predicted, np.where(observed > 0, observed, np.nan if rare else 0), label=name, **STYLES[name])
-        lowest = min(lowest, predicted.min(initial=1), observed[observed > 0].min(initial=1))
-    start = lowest / 2 if rare else 0
-    axes.plot([start, 1], [start, 1], color="black", linewidth=1, linestyle=(0, (1, 3)), label="perfect")
-    axes.set(xlim=(start, 1.3 if rare else 1), ylim=(start, 1.3 if rare else 1), title="Probabilities")
+        # A share of 0 has no place on a logarithmic axis; the upper end of its interval has.
+        shown, none = rows >= MIN_ROWS, (rows >= MIN_ROWS) & (positives == 0) & rare
+        shown &= ~none
+        observed = positives[shown] / rows[shown]
+        low, high = _interval(positives, rows)
+        style = STYLES[name]
+        axes.vlines(predicted[shown], low[shown], high[shown], linewidth=1, color=style["color"])
+        axes.plot(predicted[shown], observed, label=name, **style)
+        axes.plot(predicted[none], high[none], marker=7, linestyle="", color=style["color"])
+        left, bottom = min(left, predicted[shown].min(initial=1)), min(bottom, observed.min(initial=1))
+    left, bottom, top = (left / 2, bottom / 3, 1.3) if rare else (0, 0, 1)
+    axes.plot([min(left, bottom), 1], [min(left, bottom), 1], "k:", linewidth=1, label="perfect")
     if rare:
+        axes.plot([], [], marker=7, linestyle="", color="black", label="no positives: upper limit")
         axes.set(xscale="log", yscale="log")
+    axes.set(xlim=(left, top), ylim=(bottom, top), title="Probabilities")
     axes.set(
         xlabel=f"predicted probability (bins with {MIN_ROWS} rows or more)", ylabel="observed share, 95 % interval"
     )
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", framealpha=1)
+    axes.legend(loc="lower right", framealpha=1)
 
 
 def _interval(positives: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

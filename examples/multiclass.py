@@ -28,7 +28,7 @@ N_FOLDS, N_RARE = 3, 4
 
 def make_models(gamma: float, rounds: int) -> dict[str, Any]:
     booster = LGBMClassifier(
-        n_estimators=rounds, min_child_weight=1, reg_lambda=1, random_state=SEED, n_jobs=2, verbosity=-1
+        n_estimators=rounds, min_child_weight=1, reg_lambda=1, random_state=SEED, n_jobs=1, verbosity=-1
     )
     return {
         "built-in": booster,

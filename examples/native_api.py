@@ -27,8 +27,8 @@ from focal_boost import BinaryFocalLoss
 
 TABLES = {"mammography": "Microcalcifications in mammograms."}
 ROUNDS, PATIENCE, N_FOLDS = 500, 30, 3
-XGBOOST = {"learning_rate": 0.1, "max_depth": 4, "nthread": 2, "seed": SEED}
-LIGHTGBM = {"learning_rate": 0.1, "num_leaves": 15, "num_threads": 2, "seed": SEED, "verbosity": -1}
+XGBOOST = {"learning_rate": 0.1, "max_depth": 4, "nthread": 1, "seed": SEED}
+LIGHTGBM = {"learning_rate": 0.1, "num_leaves": 15, "num_threads": 1, "seed": SEED, "verbosity": -1}
 
 
 def with_xgboost(table: Table, parts: tuple[np.ndarray, ...], loss: BinaryFocalLoss, folder: Path) -> None:
