@@ -1,0 +1,117 @@
+"""FocalObjective with the libraries' own train and cv: early stopping, a file that stands alone, posteriors.
+
+    python examples/native_api.py
+    python examples/native_api.py --output demo
+
+What to remember: pass ``objective.params`` (and for XGBoost also ``obj=``), follow ``objective.metric``, and call
+``objective.portable`` before saving a LightGBM booster. The saved file answers with the sigmoid of the margins; the
+class posterior is ``loss.predict_proba`` of the margins.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import xgboost as xgb
+from _data import SEED, Table, find_table, rare_eights, row_log_loss
+from _elsewhere import compare
+from scipy.special import expit
+from sklearn.model_selection import train_test_split
+
+import focal_boost.lightgbm
+import focal_boost.xgboost
+from focal_boost import BinaryFocalLoss
+
+TABLES = {"mammography": "Microcalcifications in mammograms."}
+ROUNDS, PATIENCE, N_FOLDS = 500, 30, 3
+XGBOOST = {"learning_rate": 0.1, "max_depth": 4, "nthread": 1, "seed": SEED}
+LIGHTGBM = {"learning_rate": 0.1, "num_leaves": 15, "num_threads": 1, "seed": SEED, "verbosity": -1}
+
+
+def with_xgboost(table: Table, parts: tuple[np.ndarray, ...], loss: BinaryFocalLoss, folder: Path) -> None:
+    train, stop, test = (xgb.DMatrix(table.rows(part), table.y[part]) for part in parts)
+    objective = focal_boost.xgboost.FocalObjective(loss, intercept=loss.fit_intercept_only(train.get_label()))
+    params = {**XGBOOST, **objective.params, "disable_default_eval_metric": True}
+    common = {
+        "num_boost_round": ROUNDS,
+        "obj": objective,
+        "custom_metric": objective.metric,
+        "early_stopping_rounds": PATIENCE,
+    }
+
+    history = xgb.cv(params, train, nfold=N_FOLDS, stratified=True, seed=SEED, as_pandas=False, **common)
+    losses = history["test-posterior_log_loss-mean"]
+    print(f"xgb.cv     {len(losses)} rounds, posterior log loss {losses[-1]:.4f}")
+
+    booster = xgb.train(params, train, evals=[(stop, "stop")], verbose_eval=False, **common)
+    booster = booster[: booster.best_iteration + 1]
+    print(f"xgb.train  {booster.num_boosted_rounds()} rounds")
+    show(table.y[parts[2]], booster.predict(test, output_margin=True), loss)
+
+    path = folder / "xgboost.json"
+    booster.save_model(path)
+    print(compare("xgboost", path, table.rows(parts[2]), booster.predict(test)))
+
+
+def with_lightgbm(table: Table, parts: tuple[np.ndarray, ...], loss: BinaryFocalLoss, folder: Path) -> None:
+    train_rows, stop_rows, test_rows = parts
+    train = lgb.Dataset(table.rows(train_rows), table.y[train_rows], free_raw_data=False)
+    stop = lgb.Dataset(table.rows(stop_rows), table.y[stop_rows], reference=train)
+    objective = focal_boost.lightgbm.FocalObjective(loss, intercept=loss.fit_intercept_only(table.y[train_rows]))
+    params = {**LIGHTGBM, **objective.params}
+    common = {"num_boost_round": ROUNDS, "feval": objective.metric}
+
+    stopping = [lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
+    history = lgb.cv(params, train, nfold=N_FOLDS, stratified=True, seed=SEED, callbacks=stopping, **common)
+    losses = history["valid posterior_log_loss-mean"]
+    print(f"lgb.cv     {len(losses)} rounds, posterior log loss {losses[-1]:.4f}")
+
+    stopping = [lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
+    booster = lgb.train(params, train, valid_sets=[stop], callbacks=stopping, **common)
+    booster = objective.portable(booster)
+    print(f"lgb.train  {booster.best_iteration} rounds")
+    X_test = table.rows(test_rows)
+    show(table.y[test_rows], booster.predict(X_test, raw_score=True), loss)
+
+    path = folder / "lightgbm.txt"
+    booster.save_model(path)
+    print(compare("lightgbm", path, X_test, booster.predict(X_test)))
+
+
+def show(y: np.ndarray, margins: np.ndarray, loss: BinaryFocalLoss) -> None:
+    """Log loss of both kinds of probability that margins stand for."""
+    posterior = loss.predict_proba(margins.astype(np.float64))[:, 1]
+    sigmoid = expit(margins.astype(np.float64))
+    print(
+        f"           test rows: log loss {row_log_loss(y, posterior).mean():.4f} with posteriors, "
+        f"{row_log_loss(y, sigmoid).mean():.4f} with the sigmoid of the margins"
+    )
+
+
+def split(table: Table) -> tuple[np.ndarray, ...]:
+    """Rows to train on, to stop early on and to test on."""
+    rest, test = train_test_split(np.arange(len(table.y)), test_size=0.3, stratify=table.y, random_state=SEED)
+    train, stop = train_test_split(rest, test_size=0.25, stratify=table.y[rest], random_state=SEED)
+    return train, stop, test
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the models (default demo)")
+    args = parser.parse_args(argv)
+    args.output.mkdir(parents=True, exist_ok=True)
+    table = find_table(TABLES, lambda: rare_eights(40))
+    loss = BinaryFocalLoss(gamma=args.gamma)
+    parts = split(table)
+    print(table.describe() + "\n")
+    with_xgboost(table, parts, loss, args.output)
+    print()
+    with_lightgbm(table, parts, loss, args.output)
+
+
+if __name__ == "__main__":
+    main()

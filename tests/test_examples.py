@@ -1,0 +1,222 @@
+"""The examples run, write what they promise, take a user's own table, and say what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("matplotlib")
+pytest.importorskip("tqdm")
+pytest.importorskip("lightgbm")
+pytest.importorskip("xgboost")
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import an example as if it were run as a script, with few rounds on one thread."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def load_one(name):
+        module = importlib.import_module(name)
+        for settings, threads in (("SETTINGS", "n_jobs"), ("XGBOOST", "nthread"), ("LIGHTGBM", "num_threads")):
+            if hasattr(module, settings):
+                monkeypatch.setitem(getattr(module, settings), threads, 1)
+        for constant, value in (("ROUNDS", 25), ("PATIENCE", 10), ("N_FOLDS", 2)):
+            if hasattr(module, constant):
+                monkeypatch.setattr(module, constant, value)
+        for model in getattr(module, "MODELS", {}).values():
+            getattr(model, "estimator", model).set_params(n_jobs=1, n_estimators=20)
+        return module
+
+    yield load_one
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def bundled(monkeypatch):
+    monkeypatch.delenv("FOCAL_BOOST_DATA", raising=False)
+
+
+def frame():
+    rng = np.random.default_rng(0)
+    amount = rng.normal(size=300)
+    return pd.DataFrame(
+        {
+            "amount [EUR]": np.where(rng.random(300) < 0.1, np.nan, amount),
+            "country": rng.choice(["AT", "PT", None], 300),
+            "online": rng.random(300) < 0.5,
+            "is_fraud": np.where(amount + rng.normal(size=300) > 1.8, "yes", "no"),
+        }
+    )
+
+
+def write_csv(folder):
+    frame().to_csv(folder / "own.csv", index=False)
+    return ["--data", str(folder / "own.csv"), "--target", "is_fraud"]
+
+
+def write_parquet(folder):
+    pytest.importorskip("pyarrow")
+    frame().to_parquet(folder / "own.parquet")
+    return ["--data", str(folder / "own.parquet"), "--target", "is_fraud"]
+
+
+def write_npz(folder):
+    table = frame()
+    np.savez(
+        folder / "own.npz", X=table[["amount [EUR]", "online"]].to_numpy(dtype=float), y=table["is_fraud"] == "yes"
+    )
+    return ["--data", str(folder / "own.npz")]
+
+
+def check_report(out, folder, model):
+    for line in ("average precision", "recall at 90% precision", "recall at 50% precision", "log loss", "Brier score"):
+        assert f"\n{line}" in out
+    assert "calibration error" in out
+    assert "On log loss, " in out
+    assert "a fresh process without focal_boost gives the same predictions" in out
+    assert (folder / model).stat().st_size > 0
+    assert (folder / "report.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.usefixtures("bundled")
+def test_fraud_detection(load, tmp_path, capsys):
+    load("fraud_detection").main(["--output", str(tmp_path / "new" / "demo")])
+    out = capsys.readouterr().out
+    assert "1,663 rows, 40 positive" in out
+    assert "thinned" in out
+    check_report(out, tmp_path / "new" / "demo", "model.txt")
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("write", [write_csv, write_parquet, write_npz])
+def test_own_table(load, tmp_path, capsys, library, write):
+    options = ["--library", library, "--gamma", "1", "--alpha", "balanced", "--output", str(tmp_path)]
+    load("fraud_detection").main([*write(tmp_path), *options])
+    out = capsys.readouterr().out
+    positive = int((frame()["is_fraud"] == "yes").sum())
+    assert f"300 rows, {positive} positive" in out
+    check_report(out, tmp_path, "model.txt" if library == "lightgbm" else "model.json")
+
+
+def refusal(load, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        load("fraud_detection").main(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_missing_file(load, tmp_path, capsys):
+    error = refusal(load, capsys, ["--data", str(tmp_path / "none.csv"), "--target", "y"])
+    assert "none.csv: there is no such file" in error
+
+
+def test_unknown_target(load, tmp_path, capsys):
+    error = refusal(load, capsys, [*write_csv(tmp_path)[:2], "--target", "fraud"])
+    assert "--target fraud is not a column of own.csv" in error
+    assert "is_fraud" in error
+
+
+def test_target_left_out(load, tmp_path, capsys):
+    assert "--target is missing: name one of" in refusal(load, capsys, write_csv(tmp_path)[:2])
+
+
+def test_target_of_many_values(load, tmp_path, capsys):
+    table = frame()
+    table["is_fraud"] = np.arange(300) % 3
+    table.to_csv(tmp_path / "own.csv")
+    error = refusal(load, capsys, ["--data", str(tmp_path / "own.csv"), "--target", "is_fraud"])
+    assert "3 distinct values (0, 1, 2)" in error
+
+
+def test_target_with_gaps(load, tmp_path, capsys):
+    error = refusal(load, capsys, [*write_csv(tmp_path)[:2], "--target", "amount [EUR]"])
+    assert "is empty in" in error
+
+
+def test_unknown_format(load, tmp_path, capsys):
+    (tmp_path / "own.xlsx").touch()
+    error = refusal(load, capsys, ["--data", str(tmp_path / "own.xlsx"), "--target", "y"])
+    assert "'.xlsx' are not known" in error
+
+
+def test_npz_without_labels(load, tmp_path, capsys):
+    np.savez(tmp_path / "own.npz", X=np.zeros((3, 1)))
+    assert "not ['y']" in refusal(load, capsys, ["--data", str(tmp_path / "own.npz")])
+
+
+def test_too_few_positives(load, tmp_path, capsys):
+    np.savez(tmp_path / "own.npz", X=np.zeros((50, 1)), y=np.arange(50) < 2)
+    assert "the rarest class has 2 rows" in refusal(load, capsys, ["--data", str(tmp_path / "own.npz")])
+
+
+@pytest.mark.parametrize(("option", "value"), [("--alpha", "2"), ("--alpha", "heavy"), ("--gamma", "-1")])
+def test_parameter_out_of_domain(load, tmp_path, capsys, option, value):
+    assert value in refusal(load, capsys, [*write_npz(tmp_path), option, value])
+
+
+@pytest.mark.usefixtures("bundled")
+def test_anomaly_detection(load, capsys):
+    load("anomaly_detection").main(["--repeats", "1", "--budgets", "5", "40"])
+    out = capsys.readouterr().out
+    for text in ("12 positive", "found in 40", "no model", "At LightGBM's defaults, focal, gamma 2 is "):
+        assert text in out
+
+
+@pytest.mark.usefixtures("bundled")
+def test_multiclass(load, capsys):
+    load("multiclass").main(["--rounds", "5"])
+    out = capsys.readouterr().out
+    for text in ("10 classes", "macro-F1", "recall of class 8 (20 rows)", "Best log loss: "):
+        assert text in out
+
+
+@pytest.mark.usefixtures("bundled")
+def test_native_api(load, tmp_path, capsys):
+    load("native_api").main(["--output", str(tmp_path)])
+    out = capsys.readouterr().out
+    for text in ("xgb.cv ", "xgb.train ", "lgb.cv ", "lgb.train ", "with posteriors"):
+        assert text in out
+    assert out.count("a fresh process without focal_boost gives the same predictions") == 2
+    assert (tmp_path / "xgboost.json").exists()
+    assert (tmp_path / "lightgbm.txt").exists()
+
+
+def test_metrics_by_hand(load):
+    data = load("_data")
+    y = np.array([0, 1, 0, 1])
+    assert data.hits_within(y, np.array([0.1, 0.9, 0.5, 0.5]), 2) == 1.5
+    assert data.hits_within(y, np.zeros(4), 9) == 2
+    assert data.recall_at_precision(y, np.array([0.1, 0.9, 0.5, 0.4]), 0.9) == 0.5
+    assert data.row_log_loss(y, np.array([0.5, 0.0, 0.0, 1.0])) == pytest.approx([np.log(2), -np.log(1e-15), 0, 0])
+    assert data.expected_calibration_error(y, np.array([0.2, 0.7, 0.2, 0.7]), 2) == pytest.approx(0.25)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("example", "arguments", "name"),
+    [
+        ("fraud_detection", ["--output"], "creditcard_ulb_sub"),
+        ("native_api", ["--output"], "mammography"),
+        ("anomaly_detection", ["--repeats", "1"], "smtp_kdd"),
+        ("multiclass", ["--rounds", "3"], "thyroid0387"),
+    ],
+)
+def test_real_table(load, tmp_path, capsys, example, arguments, name):
+    folder = os.environ.get("FOCAL_BOOST_DATA")
+    if not folder:
+        pytest.skip("FOCAL_BOOST_DATA is not set: it names the folder of the evaluation tables")
+    if not Path(folder, f"{name}.npz").exists():
+        pytest.skip(f"{folder} has no {name}.npz")
+    load(example).main([*arguments, str(tmp_path)] if arguments[-1] == "--output" else arguments)
+    assert f"Table {name}: " in capsys.readouterr().out
