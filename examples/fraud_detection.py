@@ -213,7 +213,7 @@ def draw_reliability(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) ->
         xlabel=f"predicted probability (bins with {MIN_ROWS} rows or more)", ylabel="observed share, 95 % interval"
     )
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", framealpha=1)
+    axes.legend(loc="upper left", framealpha=1)
 
 
 def _interval(positives: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
