@@ -6,8 +6,9 @@ The submodules `focal_boost.xgboost` and `focal_boost.lightgbm` hold the objecti
 
 from __future__ import annotations
 
+from focal_boost._config import show_config
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
+__all__ = ["BinaryFocalLoss", "MulticlassFocalLoss", "show_config"]
