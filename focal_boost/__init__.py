@@ -7,8 +7,9 @@ The submodules `focal_boost.xgboost` and `focal_boost.lightgbm` hold the objecti
 from __future__ import annotations
 
 from focal_boost._config import show_config
+from focal_boost.classifier import FocalClassifier
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["BinaryFocalLoss", "MulticlassFocalLoss", "show_config"]
+__all__ = ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss", "show_config"]

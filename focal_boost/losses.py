@@ -276,6 +276,37 @@ class _FocalLoss:
         )
         return gradient, hessian
 
+    def check_intercept(self, intercept: Any = None) -> Any:
+        """Return a start margin in its canonical form.
+
+        Parameters
+        ----------
+        intercept : float, array-like of shape (K,) for the multiclass loss, or None
+            None is 0 for every output.
+
+        Returns
+        -------
+        float, or read-only ndarray of shape (K,)
+
+        Raises
+        ------
+        ValueError
+            If it has another shape or is not finite.
+        """
+        shape = () if self.n_outputs == 1 else (self.n_outputs,)
+        margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
+        if margin.shape != shape:
+            raise ValueError(
+                f"intercept={intercept!r} has shape {margin.shape}, but this loss starts from margins of shape {shape}; "
+                "loss.fit_intercept_only(y) gives them"
+            )
+        if not np.all(np.isfinite(margin)):
+            raise ValueError(f"intercept={intercept!r} is not finite; loss.fit_intercept_only(y) always is")
+        if self.n_outputs == 1:
+            return float(margin)
+        margin.flags.writeable = False
+        return margin
+
 
 def _total(weight: np.ndarray) -> float:
     total = float(weight.sum(dtype=np.float64))

@@ -137,7 +137,8 @@ def binary_loss(
         loss = t * (w1 * loss1) + (1.0 - t) * (w0 * loss0)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def binary_gradient_hessian(
@@ -289,10 +290,12 @@ class _Softmax:
 
 
 def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x - y and its rounding error; the error is left out where an operand is too large for it to be finite."""
+    """x - y and its rounding error; the error is left out where the exponential of x - y is 0 by far."""
     d = x - y
     virtual = x - d
     low = (x - (d + virtual)) + (virtual - y)
+    # Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
+    low[np.abs(d) > 1e9] = 0.0
     return d, low
 
 
@@ -329,7 +332,8 @@ def multiclass_loss(
         loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
         if weight is not None:
             loss *= weight[rows]
-        out[rows] = loss
+        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+            out[rows] = loss
 
 
 def multiclass_gradient_hessian(
@@ -400,7 +404,11 @@ def multiclass_log_posterior(
     n, k = z.shape
     w = class_weight[:, None]
     for rows in _blocks(n, k):
-        s = _Softmax(_margins(np.ascontiguousarray(z[rows].T)), gamma)
-        log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho) - np.log(w)
+        zb = _margins(np.ascontiguousarray(z[rows].T))
+        s = _Softmax(zb, gamma)
+        log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho)
+        # Margins that tie with top take a different path above; they shall stay tied to the last bit.
+        log_eta_top = np.where(s.is_top, log_eta, -np.inf).max(axis=0)
+        log_eta = np.where(zb == zb.max(axis=0), log_eta_top, log_eta) - np.log(w)
         log_eta -= log_eta.max(axis=0)
         out[rows] = log_eta.T

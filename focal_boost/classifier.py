@@ -1,0 +1,393 @@
+"""scikit-learn estimator that trains XGBoost or LightGBM with focal loss.
+
+Everything particular to a library is in the module of the same name (`focal_boost.xgboost`, `focal_boost.lightgbm`);
+this one deals with labels, weights, parameters and probabilities.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _num_samples,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+
+__all__ = ["FocalClassifier"]
+
+# Libraries that have a module of their own in this package.
+_LIBRARIES = ("xgboost", "lightgbm")
+
+
+class FocalClassifier(ClassifierMixin, BaseEstimator):
+    """Gradient-boosted trees trained with focal loss, answering with posterior probabilities.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier, XGBRFClassifier or LGBMClassifier, default=None
+        Unfitted; it is cloned and never touched. None is ``LGBMClassifier()``.
+    gamma : float, default=2.0
+        Focusing parameter of the loss, >= 0. At 0 the loss is the log loss.
+    alpha : float, sequence, mapping, "balanced" or None, default=None
+        Class weights: a float in (0, 1) weighs the positive class of two with alpha and the other with 1 - alpha; a
+        sequence gives one positive weight per class in the order of `classes_`; a mapping gives them by label;
+        "balanced" is the inverse of the weighted class shares.
+    hessian : {"expected", "exact"}, default="expected"
+        Curvature handed to the booster: averaged over the label, hence positive, or the signed second derivative.
+    max_step : float or None, default=8.0
+        No leaf exceeds this value (before the learning rate), whatever the data.
+    posterior : bool, default=True
+        True: `predict_proba` gives class posteriors, which undo gamma and alpha. False: sigma or softmax of the
+        margins.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        Labels, sorted.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only if X has column names.
+    loss_ : BinaryFocalLoss or MulticlassFocalLoss
+    estimator_ : XGBClassifier, XGBRFClassifier or LGBMClassifier
+        Fitted on labels 0 to K - 1. Its saved model file stands alone and gives sigma or softmax of the margins.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+    evals_result_ : dict
+        Metrics of each `eval_set` in each round, as the library reports them; empty without one.
+    best_iteration_ : int or None
+        As the library counts it (XGBoost: index of a round from 0; LightGBM: number of rounds from 1); None where
+        there was no early stopping.
+
+    Notes
+    -----
+    Early stopping is asked for as the library asks for it: ``XGBClassifier(early_stopping_rounds=…)``,
+    ``fit(callbacks=[lightgbm.early_stopping(…)])``. Every `eval_set` is scored by ``focal_loss`` and
+    ``posterior_log_loss``. XGBoost follows the last metric that its estimator was given, the focal loss if none;
+    LightGBM follows all of them, or the first with ``first_metric_only=True``. Metric functions of the user get
+    posterior probabilities; the built-in metrics of XGBoost see sigma or softmax of the margins, those of LightGBM
+    the raw scores, so that only ranking metrics are accepted there.
+
+    Parameters of the inner estimator that an objective of one's own would silently ignore are refused.
+
+    Examples
+    --------
+    >>> from lightgbm import LGBMClassifier
+    >>> from sklearn.datasets import make_classification
+    >>> from focal_boost import FocalClassifier
+    >>> X, y = make_classification(weights=[0.95], random_state=0)
+    >>> model = FocalClassifier(LGBMClassifier(n_estimators=10, verbosity=-1), gamma=2.0).fit(X, y)
+    >>> model.predict_proba(X).shape
+    (100, 2)
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        gamma: float = 2.0,
+        alpha: Any = None,
+        hessian: str = "expected",
+        max_step: float | None = 8.0,
+        posterior: bool = True,
+    ) -> None:
+        self.estimator = estimator
+        self.gamma = gamma
+        self.alpha = alpha
+        self.hessian = hessian
+        self.max_step = max_step
+        self.posterior = posterior
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None, **fit_params: Any
+    ) -> FocalClassifier:
+        """Train the inner estimator with focal loss.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+            Whatever the library takes: NumPy, SciPy, pandas, polars, Arrow; NaN and categorical columns included.
+        y : array-like of shape (n,)
+            Labels of any kind; two or more classes.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0.
+        eval_set : list of (X, y) pairs, default=None
+            Scored in each round; labels as in `y`.
+        **fit_params
+            The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, a model to continue
+            (``xgb_model`` and ``init_model`` also take a fitted FocalClassifier), and so on.
+
+        Returns
+        -------
+        FocalClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If data, labels, weights or parameters cannot be trained on; before any training, and without a change
+            to a model that was fitted before.
+        TypeError
+            If `estimator` is not one of the three, or an argument of ``fit`` is not known to it.
+        """
+        if y is None:
+            raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
+        library, inner = self._clone_estimator()
+        train_X = self._check_X(X, reset=True)
+        classes, codes = _encode(y)
+        check_consistent_length(train_X, codes)
+        loss = self._make_loss(classes, codes, sample_weight)
+        weight = self._combine_weights(inner, y, sample_weight)
+        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
+        fit_params = {
+            name: value.estimator_ if isinstance(value, FocalClassifier) else value
+            for name, value in fit_params.items()
+        }
+        library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
+        self.estimator_ = inner
+        self.classes_ = classes
+        self.loss_ = loss
+        self.evals_result_ = library.evals_result(inner)
+        self.best_iteration_ = library.best_iteration(inner)
+        return self
+
+    def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
+        """Margins of the trees, intercept included.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) for more than two classes
+        """
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        return _library_of(self.estimator_).predict_margins(self.estimator_, X, predict_params)
+
+    def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
+        """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            As for `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns in the order of `classes_`; rows sum to 1.
+        """
+        margins = self.decision_function(X, **predict_params)
+        return self.loss_.predict_proba(margins, posterior=self.posterior)
+
+    def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
+        """Most probable label of each row.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            As for `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        proba = self.predict_proba(X, **predict_params)
+        return self.classes_[np.argmax(proba, axis=1)]
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """Importance of each feature, as the inner estimator counts it; ndarray of shape (n_features_in_,)."""
+        check_is_fitted(self)
+        return self.estimator_.feature_importances_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        return tags
+
+    def _clone_estimator(self) -> tuple[ModuleType, Any]:
+        estimator = self.estimator
+        if estimator is None:
+            try:
+                from lightgbm import LGBMClassifier
+            except ImportError as error:
+                raise ImportError(
+                    "estimator=None stands for LGBMClassifier(), but lightgbm is not installed: "
+                    "pip install 'focal_boost[lightgbm]', or pass an XGBClassifier"
+                ) from error
+            estimator = LGBMClassifier()
+        library = _library_of(estimator)
+        with warnings.catch_warnings():
+            # XGBRFClassifier warns of its deprecation each time it is built; whoever passed it has been told.
+            warnings.simplefilter("ignore", FutureWarning)
+            inner = clone(estimator)
+        library.check_estimator(inner)
+        return library, inner
+
+    def _check_X(self, X: Any, *, reset: bool) -> Any:
+        """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
+        if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            return X
+        return validate_data(
+            self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self
+        )
+
+    def _make_loss(
+        self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
+    ) -> BinaryFocalLoss | MulticlassFocalLoss:
+        alpha = _resolve_alpha(self.alpha, classes, codes, sample_weight)
+        shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
+        if len(classes) == 2:
+            return BinaryFocalLoss(**shape)
+        return MulticlassFocalLoss(len(classes), **shape)
+
+    def _combine_weights(self, inner: Any, y: Any, sample_weight: Any) -> np.ndarray | None:
+        """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
+        weight = _check_sample_weight(sample_weight, _num_samples(y))
+        class_weight = getattr(inner, "class_weight", None)
+        if class_weight is None:
+            return weight
+        if self.alpha is not None:
+            raise ValueError(
+                f"class weights are given twice, by alpha={self.alpha!r} and by class_weight={class_weight!r} of the "
+                "estimator: keep alpha, which predict_proba undoes, and leave class_weight None"
+            )
+        inner.set_params(class_weight=None)
+        by_class = compute_sample_weight(class_weight, y)
+        return by_class if weight is None else weight * by_class
+
+    def _check_eval_set(
+        self,
+        eval_set: Any,
+        fit_params: dict[str, Any],
+        X: Any,
+        y: Any,
+        train_X: Any,
+        codes: np.ndarray,
+        classes: np.ndarray,
+    ) -> list[tuple[Any, np.ndarray]] | None:
+        """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
+        if "eval_X" in fit_params or "eval_y" in fit_params:
+            if eval_set is not None:
+                raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
+            eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
+            eval_set = (
+                list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
+            )
+        if eval_set is None:
+            return None
+        if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
+            eval_set = [eval_set]
+        pairs = []
+        for i, pair in enumerate(eval_set):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"eval_set[{i}] is not a pair (X, y); pass eval_set=[(X_val, y_val)]")
+            if pair[0] is X and pair[1] is y:
+                pairs.append((train_X, codes))
+                continue
+            labels = _check_labels(pair[1])
+            unseen = np.setdiff1d(labels, classes)
+            if len(unseen):
+                raise ValueError(
+                    f"the labels of eval_set[{i}] hold {unseen.tolist()[:5]}, which y does not: the classes are "
+                    f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
+                )
+            features = self._check_X(pair[0], reset=False)
+            check_consistent_length(features, labels)
+            pairs.append((features, np.searchsorted(classes, labels)))
+        return pairs
+
+
+def _library_of(estimator: Any) -> ModuleType:
+    """The module of this package that knows the library an estimator comes from."""
+    for ancestor in type(estimator).__mro__:
+        root = ancestor.__module__.partition(".")[0]
+        if root in _LIBRARIES:
+            return importlib.import_module(f"focal_boost.{root}")
+    raise TypeError(
+        f"estimator={estimator!r} is not an XGBClassifier, XGBRFClassifier or LGBMClassifier; "
+        "pass an instance of one of them, unfitted"
+    )
+
+
+def _check_labels(y: Any) -> np.ndarray:
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return labels
+
+
+def _encode(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    classes, codes = np.unique(_check_labels(y), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds only one class, {classes.tolist()}: a classifier needs rows of at least two; "
+            "check the filter or the split that made y"
+        )
+    return classes, codes
+
+
+def _check_sample_weight(sample_weight: Any, n: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, float(weight))
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, but y has {n} rows: pass one weight a row")
+    if not np.all((weight >= 0) & (weight < np.inf)):
+        bad = weight[~((weight >= 0) & (weight < np.inf))][0]
+        raise ValueError(f"sample_weight holds {bad:g}, but weights must be finite and >= 0; drop such rows")
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row: at least one row must count")
+    return weight
+
+
+def _resolve_alpha(alpha: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: Any) -> Any:
+    """What a loss takes for alpha, from what a user may give: by label, by share, or as it is."""
+    if isinstance(alpha, str):
+        if alpha != "balanced":
+            raise ValueError(f"alpha={alpha!r} is not known; the only string is 'balanced'")
+        weight = _check_sample_weight(sample_weight, len(codes))
+        counts = np.bincount(codes, weights=weight, minlength=len(classes))
+        if not counts.all():
+            empty = classes[counts == 0].tolist()
+            raise ValueError(f"alpha='balanced' needs weight in every class, but {empty} have only weights of zero")
+        return tuple(counts.sum() / (len(classes) * counts))
+    if isinstance(alpha, Mapping):
+        known = set(classes.tolist())
+        if set(alpha) != known:
+            raise ValueError(
+                f"alpha has weights for {sorted(alpha, key=str)}, but the classes are {classes.tolist()}: "
+                "give one weight for each"
+            )
+        return tuple(alpha[label] for label in classes.tolist())
+    if isinstance(alpha, Real) and not isinstance(alpha, bool) and len(classes) > 2:
+        raise ValueError(
+            f"alpha={alpha!r} is one number, but there are {len(classes)} classes: pass one weight per class, a "
+            "mapping from label to weight, or 'balanced'"
+        )
+    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) else alpha

@@ -1,0 +1,400 @@
+"""Focal loss as an objective and a metric of LightGBM."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+
+__all__ = ["FocalObjective"]
+
+
+class FocalObjective:
+    """A focal loss as LightGBM wants it: the same object for train, cv, LGBMClassifier and Dask.
+
+    Parameters
+    ----------
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+        What to minimise.
+    intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+        Margin from which boosting starts, usually ``loss.fit_intercept_only(y, sample_weight)``. None is 0. LightGBM
+        does not estimate it for an objective of one's own, so it is added to the raw scores inside the objective and
+        the metric, and becomes part of the trees in `portable`.
+    n_threads : int, default=1
+        Threads for the gradients, where the kernels are compiled.
+
+    Raises
+    ------
+    TypeError
+        If `loss` is not one of the two losses.
+    ValueError
+        If the intercept is not finite or has the wrong shape.
+
+    Notes
+    -----
+    Stateless apart from its parameters, hence picklable and safe in threads; no array that is passed in is written
+    to. Row weights of the Dataset are applied in gradients and metrics.
+
+    LightGBM resets the parameters of a booster at the first update with an objective of one's own, which draws the
+    columns of the first tree anew (issue 6053) and refuses tables without a splittable feature (issue 5667). Importing
+    this module keeps boosters that train a FocalObjective from doing so; all others behave as before.
+
+    Examples
+    --------
+    >>> import numpy as np, lightgbm as lgb
+    >>> from focal_boost import BinaryFocalLoss
+    >>> from focal_boost.lightgbm import FocalObjective
+    >>> X, y = np.random.default_rng(0).normal(size=(200, 3)), np.repeat([0, 1], [180, 20])
+    >>> loss = BinaryFocalLoss(gamma=2.0)
+    >>> objective = FocalObjective(loss, intercept=loss.fit_intercept_only(y))
+    >>> booster = lgb.train({"verbosity": -1, **objective.params}, lgb.Dataset(X, y), 5)
+    >>> booster = objective.portable(booster)
+    >>> loss.predict_proba(booster.predict(X, raw_score=True)).shape
+    (200, 2)
+    """
+
+    def __init__(self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int = 1) -> None:
+        if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
+            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
+        self.loss = loss
+        self.intercept = loss.check_intercept(intercept)
+        self.n_threads = n_threads
+
+    def __repr__(self) -> str:
+        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r})"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the booster must be told besides: the objective itself, and num_class."""
+        if self.loss.n_outputs == 1:
+            return {"objective": self}
+        return {"objective": self, "num_class": self.loss.n_classes}
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient and curvature of each row, weights applied.
+
+        Parameters
+        ----------
+        y_true, y_pred, sample_weight
+            Either LightGBM's own form, ``(raw_scores, Dataset)``, or the one of its scikit-learn estimators,
+            ``(labels, raw_scores, sample_weight)``.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of shape (n,), or (n, K) in Fortran order, float32
+            The layout that LightGBM takes without a copy.
+        """
+        labels, margins, weights = self._arguments(y_true, y_pred, sample_weight)
+        return self.loss.gradient_hessian(
+            labels,
+            margins,
+            weights,
+            np.empty(margins.shape, dtype=np.float32, order="F"),
+            np.empty(margins.shape, dtype=np.float32, order="F"),
+            self.n_threads,
+            hessian_scale=self._hessian_scale,
+        )
+
+    def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float, bool]]:
+        """Weighted focal loss and posterior log loss, for `feval` or ``eval_metric=``.
+
+        Parameters
+        ----------
+        y_true, y_pred, sample_weight
+            As in calling the objective.
+
+        Returns
+        -------
+        list of (str, float, bool)
+            ``("focal_loss", value, False)`` and ``("posterior_log_loss", value, False)``: smaller is better.
+
+        Notes
+        -----
+        LightGBM stops early as soon as any metric stops improving; ``first_metric_only=True`` makes it follow the
+        focal loss alone.
+        """
+        labels, margins, weights = self._arguments(y_true, y_pred, sample_weight)
+        return [
+            ("focal_loss", self.loss(labels, margins, weights), False),
+            ("posterior_log_loss", self.loss.posterior_log_loss(labels, margins, weights), False),
+        ]
+
+    def portable(self, booster: lightgbm.Booster) -> lightgbm.Booster:
+        """Return a copy of a trained booster that stands alone: intercept in the trees, link named in its file.
+
+        Parameters
+        ----------
+        booster : lightgbm.Booster
+            Trained with this objective. It is not changed.
+
+        Returns
+        -------
+        lightgbm.Booster
+            Its ``predict`` gives sigma(margin) or softmax(margin), with ``raw_score=True`` the margins, here and
+            after saving and loading where focal_boost is not installed. A booster whose file names its link already
+            is returned as it is, so a second call changes nothing.
+
+        Raises
+        ------
+        ValueError
+            If the booster has another number of outputs than the loss, or no trees.
+        """
+        text = booster.model_to_string(num_iteration=-1)
+        header, trees, rest = _split_model(text)
+        if re.search(r"^objective=", header, flags=re.MULTILINE):
+            return booster
+        outputs = booster.num_model_per_iteration()
+        if outputs != self.loss.n_outputs:
+            raise ValueError(
+                f"the booster has {outputs} outputs a row, but {self.loss!r} has {self.loss.n_outputs}: "
+                "call portable of the objective that trained it"
+            )
+        if len(trees) < outputs:
+            raise ValueError("the booster has no trees that could carry the intercept: train it first")
+        for output, margin in enumerate(np.atleast_1d(self.intercept)):
+            trees[output] = _shift_tree(trees[output], float(margin))
+        link = "binary sigmoid:1" if outputs == 1 else f"multiclass num_class:{outputs}"
+        header = header.replace("\nfeature_names=", f"\nobjective={link}\nfeature_names=", 1)
+        # Offsets of the trees in the text, wrong after an edit and not needed to load it.
+        header = re.sub(r"^tree_sizes=.*\n", "", header, flags=re.MULTILINE)
+        rest = rest.replace("[objective: custom]", f"[objective: {link.split()[0]}]", 1)
+        alone = lightgbm.Booster(model_str=header + "".join(trees) + rest)
+        alone.params = {**booster.params, "objective": link.split()[0]}
+        alone.best_iteration = booster.best_iteration
+        alone.best_score = booster.best_score
+        alone.pandas_categorical = booster.pandas_categorical
+        return alone
+
+    @property
+    def _hessian_scale(self) -> float:
+        """Factor of LightGBM's own softmax objective on the diagonal of the curvature."""
+        return 1.0 if self.loss.n_outputs == 1 else self.loss.n_classes / (self.loss.n_classes - 1.0)
+
+    def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, np.ndarray, Any]:
+        """Labels, margins with the intercept, and weights from either calling convention."""
+        if isinstance(y_pred, lightgbm.Dataset):
+            # Both are kept by a constructed Dataset; weights that are all one are None.
+            y_true, y_pred, sample_weight = y_pred.get_label(), y_true, y_pred.get_weight()
+        scores = np.asarray(y_pred)
+        # LightGBM's own buffer, reused every round: never in place.
+        margins = scores + self.intercept if np.any(self.intercept) else scores
+        return y_true, margins, sample_weight
+
+
+def _split_model(text: str) -> tuple[str, list[str], str]:
+    """Header, trees and the rest of LightGBM's model text; joined again they give the text."""
+    starts = [match.start() for match in re.finditer(r"^Tree=\d+$", text, flags=re.MULTILINE)]
+    end = text.index("end of trees")
+    if not starts:
+        return text[:end], [], text[end:]
+    stops = [*starts[1:], end]
+    return text[: starts[0]], [text[i:j] for i, j in zip(starts, stops, strict=True)], text[end:]
+
+
+# Every number of a tree that is an output: of leaves, of leaves with a linear model, of inner nodes (for SHAP's sake).
+_OUTPUT_LINES = re.compile(r"^(leaf_value|leaf_const|internal_value)=(.*)$", flags=re.MULTILINE)
+
+
+def _shift_tree(tree: str, margin: float) -> str:
+    """Add a margin to all outputs of a tree."""
+
+    def shifted(match: re.Match[str]) -> str:
+        values = (repr(float(value) + margin) for value in match[2].split())
+        return f"{match[1]}={' '.join(values)}"
+
+    return _OUTPUT_LINES.sub(shifted, tree)
+
+
+def _keep_parameters(update: Callable[..., bool]) -> Callable[..., bool]:
+    """Let Booster.update skip the reset of parameters where the objective is a FocalObjective."""
+
+    @functools.wraps(update)
+    def wrapper(self: lightgbm.Booster, train_set: Any = None, fobj: Any = None) -> bool:
+        # The scikit-learn estimators of LightGBM wrap the objective in an object with the attribute func.
+        if isinstance(getattr(fobj, "func", fobj), FocalObjective):
+            # The booster was built without an objective, so there is nothing that the reset could be needed for.
+            self._Booster__set_objective_to_none = True
+        return update(self, train_set, fobj)
+
+    wrapper._focal_boost = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+if not hasattr(lightgbm.Booster.update, "_focal_boost"):
+    lightgbm.Booster.update = _keep_parameters(lightgbm.Booster.update)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LGBMClassifier, for FocalClassifier
+
+# Metrics of LightGBM that only look at the order of raw scores within a class, and its words for none.
+_RANKING_METRICS = {"auc", "average_precision", "auc_mu"}
+_NO_METRIC = {"", "none", "null", "custom", "na"}
+_METRIC_NAMES = ("metric", "metrics", "metric_types")
+
+# Parameter (all its names), the value without effect, what to do instead.
+_IGNORED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
+    (("objective", "objective_type", "app", "application", "loss"), None, "FocalClassifier brings its own objective"),
+    (("scale_pos_weight",), 1, "use FocalClassifier(alpha=...) with one weight per class, or alpha='balanced'"),
+    (("is_unbalance", "unbalance", "unbalanced_sets"), False, "use FocalClassifier(alpha='balanced')"),
+    (("sigmoid",), 1, "the margins of focal loss are not rescaled"),
+    (("pos_bagging_fraction", "pos_sub_row", "pos_subsample", "pos_bagging"), 1, "use subsample for both classes"),
+    (("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"), 1, "use subsample for both classes"),
+)
+
+
+def check_estimator(estimator: Any) -> None:
+    """Refuse what focal loss would make LightGBM ignore.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+
+    Raises
+    ------
+    TypeError
+        If it is another kind of estimator.
+    ValueError
+        If a parameter would have no effect; the message names it and what to use instead.
+    """
+    if not isinstance(estimator, lightgbm.LGBMClassifier):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}, but focal loss is for classification: pass an LGBMClassifier, "
+            "an XGBClassifier or an XGBRFClassifier"
+        )
+    params = estimator.get_params()
+    for names, neutral, advice in _IGNORED:
+        for name in names:
+            value = params.get(name)
+            if value is not None and value != neutral:
+                raise ValueError(
+                    f"the estimator has {name}={value!r}, which has no effect with an objective of one's own: leave "
+                    f"it out; {advice}"
+                )
+    for name in ("boosting_type", "boosting", "boost"):
+        if params.get(name) in ("rf", "random_forest"):
+            raise ValueError(
+                f"the estimator has {name}={params[name]!r}, which LightGBM does not train with an objective of one's "
+                "own; use XGBRFClassifier for a random forest"
+            )
+    for name in _METRIC_NAMES:
+        _check_metrics(params.get(name), name)
+
+
+def _check_metrics(metric: Any, name: str) -> list[Any]:
+    """Metrics as a list; those that would be computed on raw scores as if on probabilities are refused."""
+    if metric is None:
+        return []
+    metrics = list(metric) if isinstance(metric, (list, tuple, set)) else [metric]
+    for one in metrics:
+        if isinstance(one, str) and not set(one.lower().split(",")) <= _RANKING_METRICS | _NO_METRIC:
+            raise ValueError(
+                f"{name}={one!r} would be computed on raw scores, not probabilities: focal_loss and posterior_log_loss "
+                f"are reported without asking; name one of {sorted(_RANKING_METRICS)}, or pass a function "
+                "(y_true, y_proba) to eval_metric, which gets posterior probabilities"
+            )
+    return metrics
+
+
+def fit_estimator(
+    estimator: Any,
+    loss: BinaryFocalLoss | MulticlassFocalLoss,
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    eval_set: list[tuple[Any, np.ndarray]] | None,
+    fit_params: dict[str, Any],
+) -> None:
+    """Fit an LGBMClassifier in place with a focal loss.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+        A clone that belongs to the caller.
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    X : array-like of shape (n, n_features)
+    y : ndarray of shape (n,)
+        Labels 0 to K - 1.
+    sample_weight : ndarray of shape (n,) or None
+    eval_set : list of (X, y) or None
+    fit_params : dict
+        Further arguments of ``estimator.fit``.
+    """
+    fit_params = dict(fit_params)
+    own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
+    params = estimator.get_params()
+    started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
+    started = started or params.get("boost_from_average") is False
+    objective = FocalObjective(loss, None if started else loss.fit_intercept_only(y, sample_weight))
+
+    # LGBMClassifier would add a log loss of raw scores by itself.
+    silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
+    estimator.set_params(objective=objective, **silenced)
+    fit_params["eval_metric"] = [objective.metric, *(_on_posterior(metric, loss) for metric in own_metrics)]
+    fit_params.update(_eval_arguments(estimator, eval_set))
+
+    estimator.fit(X, y, sample_weight=sample_weight, **fit_params)
+
+    estimator._Booster = objective.portable(estimator.booster_)
+    # What is left is an ordinary estimator whose booster knows its link (set_params resets _objective too).
+    estimator.set_params(objective=None)
+    estimator._objective = "binary" if loss.n_outputs == 1 else "multiclass"
+    for name in silenced:
+        estimator._other_params.pop(name, None)
+        estimator.__dict__.pop(name, None)
+
+
+def _eval_arguments(estimator: Any, eval_set: list[tuple[Any, np.ndarray]] | None) -> dict[str, Any]:
+    if eval_set is None:
+        return {}
+    if "eval_X" in inspect.signature(estimator.fit).parameters:  # LightGBM 4.7, where eval_set is deprecated
+        return {"eval_X": tuple(X for X, _ in eval_set), "eval_y": tuple(y for _, y in eval_set)}
+    return {"eval_set": eval_set}
+
+
+def _on_posterior(metric: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Let a metric function of the user see posterior probabilities, with as many arguments as it takes."""
+    if not callable(metric):
+        return metric
+
+    def score(y_true: np.ndarray, margins: np.ndarray, *rest: Any) -> Any:
+        proba = loss.predict_proba(margins)
+        return metric(y_true, proba[:, 1] if loss.n_outputs == 1 else proba, *rest)
+
+    # LightGBM counts the parameters to decide whether to pass weights and groups.
+    score.__signature__ = inspect.signature(metric)  # type: ignore[attr-defined]
+    return score
+
+
+def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
+    """Margins of a fitted estimator, by its own rule for the best iteration.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+    X : array-like of shape (n, n_features)
+    predict_params : dict
+        Further arguments of ``estimator.predict``.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, K), float64
+    """
+    return estimator.predict(X, raw_score=True, **predict_params)
+
+
+def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:
+    """Return the metrics of each evaluation set in each round; empty without one."""
+    return estimator.evals_result_
+
+
+def best_iteration(estimator: Any) -> int | None:
+    """Number of rounds up to the best one, or None without early stopping."""
+    return estimator.best_iteration_ or None

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from focal_boost import losses
+from focal_boost.kernels import numpy as numpy_kernels
+
+settings.register_profile("focal_boost", deadline=None, derandomize=True, database=None)
+settings.load_profile("focal_boost")
+
+KERNELS = {"numpy": numpy_kernels}
+
+
+@pytest.fixture(scope="module", params=list(KERNELS))
+def kernels(request):
+    """Let the losses compute with each set of kernels in turn."""
+    module = KERNELS[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "kernels", module)
+        for cls, kind in ((losses.BinaryFocalLoss, "binary"), (losses.MulticlassFocalLoss, "multiclass")):
+            patch.setattr(cls, "_kernel_loss", staticmethod(getattr(module, f"{kind}_loss")))
+            gradient_hessian = staticmethod(getattr(module, f"{kind}_gradient_hessian"))
+            patch.setattr(cls, "_kernel_gradient_hessian", gradient_hessian)
+        yield module
