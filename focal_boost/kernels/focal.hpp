@@ -128,7 +128,7 @@ FOCAL_INLINE double atanh_narrow(double z) {
     return (c01 + c23 * z2) + (z2 * z2) * (c45 + 0.07308288210844943 * z2);
 }
 
-/// log(1 + y) for finite y >= -1/2, not subnormal and below 2^52. Relative error below 1e-15.
+/// log(1 + y) for y >= -1/2 and below 2^52. Relative error below 1e-15.
 ///
 /// 1 + y = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); what is lost in rounding 1 + y goes back into f. Then
 /// log(1 + f) = 2 atanh(f / (2 + f)) (fdlibm's e_log.c).
@@ -147,7 +147,8 @@ FOCAL_INLINE double log1p(double y) {
     const double z = s * s;
     const double s2 = s + s;
     const double value = k * 0x1.62e42fefa39efp-1 + (s2 + (s2 * z) * atanh_narrow(z));
-    return y != y ? y : value;
+    // Below, the series ends after y, and halving a subnormal number would lose bits.
+    return absolute(y) < 0x1p-54 ? y : value;
 }
 
 /// log(1 - p) for p in [0, 1/2], without the reduction of log1p. Relative error below 1e-15.
