@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +60,7 @@ def multiclass_cases(n: int, gamma: float, seed: int) -> Iterator[Case]:
             for hessian in ("exact", "expected"):
 
                 def call(kernels, n_threads, y=y, z=z, w=w, g=g, h=h, expected=hessian == "expected"):
-                    kernels.multiclass_gradient_hessian(
-                        y, z, None, gamma, w, expected, 8.0, 1.0, g, h, n_threads
-                    )
+                    kernels.multiclass_gradient_hessian(y, z, None, gamma, w, expected, 8.0, 1.0, g, h, n_threads)
 
                 yield Case(f"K={k} {hessian} float32 {order}-order", rows * k / n, call)
 
@@ -99,7 +98,7 @@ def main() -> None:
             cells = []
             for _, kernels, threads in columns:
                 repeat = 3 if kernels is numpy_kernels else options.repeat
-                seconds = best_seconds(lambda k=kernels, t=threads: case.call(k, t), repeat)
+                seconds = best_seconds(partial(case.call, kernels, threads), repeat)
                 cells.append(f"{seconds / entries * 1e9:12.2f}")
             print(f"{case.name:32s}" + "".join(cells), flush=True)
 

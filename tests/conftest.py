@@ -16,7 +16,7 @@ if find_spec("focal_boost.kernels._native") is not None:
     from focal_boost.kernels import _native
     from focal_boost.kernels import native as native_kernels
 
-    KERNELS |= {level: native_kernels for level in _native.supported()}
+    KERNELS |= dict.fromkeys(_native.supported(), native_kernels)
 
 
 @pytest.fixture(scope="module", params=list(KERNELS))
