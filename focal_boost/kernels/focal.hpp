@@ -413,17 +413,33 @@ struct SoftmaxClass {
     double p, q, a, q_gamma;
 };
 
-/// What is common to the classes of a row, and everything about its top class.
+/// What is common to the classes of a row, and everything about its top class. Three steps, as in BinarySide.
 template <int N>
 struct SoftmaxRow {
-    double gamma, highest, log_total, scale, inverse_others, p_top, q_top, q_top_gamma, rho_top, log_q_top;
+    double gamma, highest, gap, gap_low, others;  ///< `others`: sum of exp(z - second) but for top, in [1, K - 1]
+    double t, scale, inverse_others, log_total, p_top, q_top, rho_top, log_rest, q_top_gamma;
 
     SoftmaxRow() = default;
 
-    /// `others`: sum of exp(z - second) over all classes but top, in [1, K - 1].
-    FOCAL_INLINE SoftmaxRow(Leaders leaders, double others, Gamma<N> g) : gamma(g.get()), highest(leaders.highest) {
-        const Difference gap(leaders.second, leaders.highest);
-        const double t = exp_nonpositive(gap.value, gap.low);
+    FOCAL_INLINE SoftmaxRow(Leaders leaders, double sum, Gamma<N> g) {
+        start(leaders, sum, g);
+        exponential();
+        logarithms();
+        powers();
+    }
+
+    FOCAL_INLINE void start(Leaders leaders, double sum, Gamma<N> g) {
+        const Difference d(leaders.second, leaders.highest);
+        gamma = g.get();
+        highest = leaders.highest;
+        gap = d.value;
+        gap_low = d.low;
+        others = sum;
+    }
+
+    FOCAL_INLINE void exponential() { t = exp_nonpositive(gap, gap_low); }
+
+    FOCAL_INLINE void logarithms() {
         const double rest = t * others;  // sum of all exponentials but top's, top's being 1
         p_top = 1.0 / (1.0 + rest);
         q_top = rest * p_top;
@@ -431,18 +447,22 @@ struct SoftmaxRow {
         inverse_others = 1.0 / others;
         log_total = log1p(rest);
         rho_top = q_top > 0.0 ? log_total / q_top : (q_top != q_top ? q_top : 1.0);
-        const double log_rest = log1p(others - 1.0) - log_total;  // others - 1 is exact
-        log_q_top = gap.value + log_rest;
+        // log(q_top) but for the gap; others - 1 is exact.
+        if constexpr (!Gamma<N>::kInteger) log_rest = log1p(others - 1.0) - log_total;
+    }
+
+    FOCAL_INLINE void powers() {
         if constexpr (Gamma<N>::kInteger) {
             q_top_gamma = integer_power<N>(q_top);
         } else {
-            // exp(gamma * gap) apart, as in the binary case.
-            const double product = gamma * gap.value;
-            q_top_gamma = exp_nonpositive(product, product_error(gamma, gap.value, product)) *
-                          exp_nonpositive(gamma * (log_rest + gap.low));
+            // gamma log(q_top), with the rounding errors of the large part: see BinarySide.
+            const double product = gamma * gap;
+            const Difference exponent(product, -gamma * (log_rest + gap_low));
+            q_top_gamma = exp_nonpositive(exponent.value, exponent.low + product_error(gamma, gap, product));
         }
     }
 
+    FOCAL_INLINE double log_q_top() const { return gap + log_rest; }
     FOCAL_INLINE double cost(double z) const { return (highest - z) + log_total; }
     FOCAL_INLINE double probability(double exponential) const { return exponential * scale; }
     /// p / q_top, exact where both underflow.
@@ -450,13 +470,16 @@ struct SoftmaxRow {
 
     FOCAL_INLINE SoftmaxClass top() const { return {p_top, q_top, log_total, q_top_gamma}; }
 
-    // A class that is not top, in two steps: see BinarySide.
-    FOCAL_INLINE double power(double exponential) const {
-        const double p = probability(exponential);
+    // A class that is not top, in steps again. The logarithm of q is asked for only where powers need it.
+    FOCAL_INLINE double log_q(double exponential) const {
+        return Gamma<N>::kInteger ? 0.0 : log_complement(probability(exponential));
+    }
+
+    FOCAL_INLINE double power(double exponential, double log_q) const {
         if constexpr (Gamma<N>::kInteger) {
-            return integer_power<N>(1.0 - p);
+            return integer_power<N>(1.0 - probability(exponential));
         } else {
-            return exp_nonpositive(gamma * log_complement(p));
+            return exp_nonpositive(gamma * log_q);
         }
     }
 
@@ -466,7 +489,7 @@ struct SoftmaxRow {
     }
 
     FOCAL_INLINE SoftmaxClass other(double z, double exponential) const {
-        return other(z, exponential, power(exponential));
+        return other(z, exponential, power(exponential, log_q(exponential)));
     }
 
     /// p a / q of a class; 1 - p in the limit for top.
@@ -586,7 +609,7 @@ FOCAL_INLINE double softmax_log_posterior(const SoftmaxRow<N>& row, double z, do
     const double p = is_top ? row.p_top : p_other;
     const double q = is_top ? 1.0 : 1.0 - p_other;
     const double a = is_top ? row.log_total : row.cost(z);
-    const double log_q = is_top ? row.log_q_top : log_complement(p_other);
+    const double log_q = is_top ? row.log_q_top() : log_complement(p_other);
     const double rho = is_top ? row.rho_top : a / q;
     return -a - row.gamma * log_q - log1p(row.gamma * p * rho) - log_w;
 }

@@ -206,38 +206,57 @@ struct RowTile {
     alignas(64) double highest[kTile], second[kTile], top[kTile];
     // Sum of all exponentials but top's
     double others[kTile];
-    // SoftmaxRow
-    double log_total[kTile], scale[kTile], inverse_others[kTile], p_top[kTile], q_top[kTile], q_top_gamma[kTile],
-        rho_top[kTile];
-    // Left alone for the integer powers, which need no logarithm.
-    double log_q_top[kTile];
+    // SoftmaxRow; the last is left alone for integer powers, which need no logarithm
+    double gap[kTile], gap_low[kTile], t[kTile], scale[kTile], inverse_others[kTile], log_total[kTile], p_top[kTile],
+        q_top[kTile], rho_top[kTile], q_top_gamma[kTile], log_rest[kTile];
 
     FOCAL_INLINE Leaders leaders(std::size_t i) const { return {highest[i], second[i], top[i]}; }
-
-    FOCAL_INLINE void set(std::size_t i, const SoftmaxRow<N>& row) {
-        log_total[i] = row.log_total;
-        scale[i] = row.scale;
-        inverse_others[i] = row.inverse_others;
-        p_top[i] = row.p_top;
-        q_top[i] = row.q_top;
-        q_top_gamma[i] = row.q_top_gamma;
-        rho_top[i] = row.rho_top;
-        if constexpr (!Gamma<N>::kInteger) log_q_top[i] = row.log_q_top;
-    }
 
     FOCAL_INLINE SoftmaxRow<N> get(std::size_t i, Gamma<N> gamma) const {
         SoftmaxRow<N> row;
         row.gamma = gamma.get();
         row.highest = highest[i];
-        row.log_total = log_total[i];
+        row.gap = gap[i];
+        row.gap_low = gap_low[i];
+        row.others = others[i];
+        row.t = t[i];
         row.scale = scale[i];
         row.inverse_others = inverse_others[i];
+        row.log_total = log_total[i];
         row.p_top = p_top[i];
         row.q_top = q_top[i];
-        row.q_top_gamma = q_top_gamma[i];
         row.rho_top = rho_top[i];
-        if constexpr (!Gamma<N>::kInteger) row.log_q_top = log_q_top[i];
+        row.q_top_gamma = q_top_gamma[i];
+        if constexpr (!Gamma<N>::kInteger) row.log_rest = log_rest[i];
         return row;
+    }
+
+    /// Leaders and sums are there; computes the rest.
+    void complete(Gamma<N> gamma) {
+        for (std::size_t i = 0; i < kTile; ++i) {
+            SoftmaxRow<N> row;
+            row.start(leaders(i), others[i], gamma);
+            row.exponential();
+            gap[i] = row.gap;
+            gap_low[i] = row.gap_low;
+            t[i] = row.t;
+        }
+        for (std::size_t i = 0; i < kTile; ++i) {
+            SoftmaxRow<N> row = get(i, gamma);
+            row.logarithms();
+            scale[i] = row.scale;
+            inverse_others[i] = row.inverse_others;
+            log_total[i] = row.log_total;
+            p_top[i] = row.p_top;
+            q_top[i] = row.q_top;
+            rho_top[i] = row.rho_top;
+            if constexpr (!Gamma<N>::kInteger) log_rest[i] = row.log_rest;
+        }
+        for (std::size_t i = 0; i < kTile; ++i) {
+            SoftmaxRow<N> row = get(i, gamma);
+            row.powers();
+            q_top_gamma[i] = row.q_top_gamma;
+        }
     }
 };
 
@@ -273,7 +292,7 @@ void softmax_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gam
             tile.others[i] += ek[i];
         }
     }
-    for (std::size_t i = 0; i < kTile; ++i) tile.set(i, SoftmaxRow<N>(tile.leaders(i), tile.others[i], gamma));
+    tile.complete(gamma);
 }
 
 /// Margin, exponential and class weight of the true class of each row.
@@ -343,7 +362,7 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
                    const double* weight, const double* __restrict z, const double* __restrict exponentials,
                    double* __restrict own, const RowTile<N>& tile) {
     const Finish finish = finish_of(task);
-    alignas(64) double power[kTile], slope[kTile], w_top[kTile], inverse_sum[kTile], term_sum[kTile];
+    alignas(64) double log_q[kTile], power[kTile], slope[kTile], w_top[kTile], inverse_sum[kTile], term_sum[kTile];
     alignas(64) double c[kTile], p_bend_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
     for (std::size_t i = 0; i < kTile; ++i) slope[i] = w_top[i] = inverse_sum[i] = term_sum[i] = 0.0;
     for (std::size_t k = 0; k < task.n_classes; ++k) {
@@ -351,7 +370,8 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
         const double* ek = exponentials + k * kTile;
         double* own_k = own + k * kTile;
         const double class_k = static_cast<double>(k), wk = task.class_weight[k];
-        for (std::size_t i = 0; i < kTile; ++i) power[i] = tile.get(i, gamma).power(ek[i]);
+        for (std::size_t i = 0; i < kTile; ++i) log_q[i] = tile.get(i, gamma).log_q(ek[i]);
+        for (std::size_t i = 0; i < kTile; ++i) power[i] = tile.get(i, gamma).power(ek[i], log_q[i]);
         for (std::size_t i = 0; i < kTile; ++i) {
             const SoftmaxRow<N> r = tile.get(i, gamma);
             const ExpectedTerms terms(r, r.other(zk[i], ek[i], power[i]), wk);
