@@ -6,9 +6,10 @@ The submodules `focal_boost.xgboost` and `focal_boost.lightgbm` hold the objecti
 
 from __future__ import annotations
 
+from focal_boost._config import show_config
 from focal_boost.classifier import FocalClassifier
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss"]
+__all__ = ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss", "show_config"]

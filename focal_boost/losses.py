@@ -212,7 +212,7 @@ class _FocalLoss:
         y = _check_labels(y_true, len(z))
         weight = _check_weights(sample_weight, len(z))
         out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
-        getattr(kernels, f"{self._kind}_loss")(y, z, weight, self.gamma, self._class_weight, out)
+        getattr(kernels, f"{self._kind}_loss")(y, z, weight, self.gamma, self._class_weight, out, n_threads)
         return out
 
     def gradient_hessian(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,11 @@ settings.register_profile("focal_boost", deadline=None, derandomize=True, databa
 settings.load_profile("focal_boost")
 
 KERNELS = {"numpy": numpy_kernels}
+if find_spec("focal_boost.kernels._native") is not None:
+    from focal_boost.kernels import _native
+    from focal_boost.kernels import native as native_kernels
+
+    KERNELS |= dict.fromkeys(_native.supported(), native_kernels)
 
 
 @pytest.fixture(scope="module", params=list(KERNELS))
@@ -17,5 +24,10 @@ def kernels(request):
     """Let the losses compute with each set of kernels in turn."""
     module = KERNELS[request.param]
     with pytest.MonkeyPatch.context() as patch:
+        if request.param != "numpy":
+            before = _native.dispatch()
+            _native.set_dispatch(request.param)
         patch.setattr(losses, "kernels", module)
         yield module
+        if request.param != "numpy":
+            _native.set_dispatch(before)

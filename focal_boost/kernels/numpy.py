@@ -121,6 +121,7 @@ def binary_loss(
     gamma: float,
     class_weight: tuple[float, float],
     out: np.ndarray,
+    n_threads: int = 1,
 ) -> None:
     """Focal loss of each row, times its weight: ``w1 q**gamma a`` for y = 1, ``w0 p**gamma b`` for y = 0."""
     w0, w1 = class_weight
@@ -200,7 +201,9 @@ def _finish(
         hessian *= weight
 
 
-def binary_posterior_logit(z: np.ndarray, gamma: float, class_weight: tuple[float, float], out: np.ndarray) -> None:
+def binary_posterior_logit(
+    z: np.ndarray, gamma: float, class_weight: tuple[float, float], out: np.ndarray, n_threads: int = 1
+) -> None:
     """Logit of the class probability that a margin stands for: ``log u0 - log u1``, strictly increasing in z.
 
     ``gamma z + log[(p + gamma q b) / (q + gamma p a)] + log(w0 / w1)``, written for x = |z| so that only the quotient
@@ -320,6 +323,7 @@ def multiclass_loss(
     gamma: float,
     class_weight: np.ndarray,
     out: np.ndarray,
+    n_threads: int = 1,
 ) -> None:
     """Focal loss of each row, times its weight: ``w_t q_t**gamma a_t`` for the true class t."""
     n, k = z.shape
@@ -394,7 +398,9 @@ def _exact_diagonal(s: _Softmax, slope: np.ndarray, gamma: float, t: np.ndarray,
     return _pick(slope, t) * (bend * squared + s.p * s.q)
 
 
-def multiclass_log_posterior(z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray) -> None:
+def multiclass_log_posterior(
+    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1
+) -> None:
     """Logarithm of the class probabilities that margins stand for, up to a constant a row: ``log(p_k / -A_k)``."""
     n, k = z.shape
     w = class_weight[:, None]

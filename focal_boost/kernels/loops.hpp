@@ -1,0 +1,57 @@
+// What the loops over rows need to know of arrays and parameters, shared by loops.cpp and native.cpp.
+//
+// Plain data only: loops.cpp is compiled once per instruction set, and a function defined here could reach an old machine
+// in the version of a new one.
+
+#pragma once
+
+#include <cstddef>
+
+namespace focal_boost {
+
+enum class Type : int { kNone, kFloat32, kFloat64, kInt32, kInt64, kInt8, kUInt8 };
+
+/// A strided array of one or two dimensions; strides in bytes. kNone: not given.
+struct View {
+    char* data;
+    Type type;
+    std::ptrdiff_t row_stride, column_stride;
+};
+
+struct Task {
+    std::size_t n_rows, n_classes;
+    View y, z, weight;
+    double gamma;
+    const double* class_weight;      ///< 2 values for the binary loss, K for the multiclass loss
+    const double* log_class_weight;  ///< for the posterior; for the binary one a single log(w0 / w1)
+    bool expected;
+    double inverse_step;  ///< 1 / max_step
+    bool bounded;         ///< false: max_step is infinite
+    double hessian_scale;
+    View out, hessian_out;  ///< `out`: loss, gradient or posterior
+};
+
+constexpr std::size_t kNoBadRow = static_cast<std::size_t>(-1);
+
+/// Rows that are computed together. All arithmetic is done on full tiles, the last one padded: whatever the number of
+/// rows and wherever a thread begins, a row goes through the same instructions.
+constexpr std::size_t kTile = 64;
+
+/// Computes rows begin to end, begin a multiple of kTile. Returns the first row with a label that is not allowed.
+using Loop = std::size_t (*)(const Task& task, std::size_t begin, std::size_t end, double* scratch);
+
+/// Doubles of scratch that one thread needs in a multiclass loop.
+constexpr std::size_t scratch_size(std::size_t n_classes) { return 3 * n_classes * kTile; }
+
+/// The loops for one instruction set.
+struct Loops {
+    const char* name;
+    Loop binary_loss, binary_derivatives, binary_posterior;
+    Loop multiclass_loss, multiclass_derivatives, multiclass_posterior;
+};
+
+extern const Loops kLoops_baseline;
+extern const Loops kLoops_avx2;
+extern const Loops kLoops_avx512;
+
+}  // namespace focal_boost

@@ -1,0 +1,450 @@
+// Python module focal_boost.kernels._native: takes arrays apart, chooses the instruction set, divides rows among threads.
+//
+// Written against the limited API of CPython 3.11, so one binary serves every later version. Arrays arrive through the
+// buffer protocol: any object that has it will do, with any strides, and nothing is copied.
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "loops.hpp"
+
+namespace focal_boost {
+namespace {
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Instruction sets
+
+/// The loops that were compiled and that this machine can run, slowest first.
+std::vector<const Loops*> supported_loops() {
+    std::vector<const Loops*> loops{&kLoops_baseline};
+#if defined(FOCAL_WITH_AVX2)
+    // libgcc and compiler-rt also ask whether the operating system saves the wide registers.
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2) loops.push_back(&kLoops_avx2);
+#if defined(FOCAL_WITH_AVX512)
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
+        loops.push_back(&kLoops_avx512);
+    }
+#endif
+#endif
+    return loops;
+}
+
+const std::vector<const Loops*> kSupported = supported_loops();
+std::atomic<const Loops*> active_loops{kSupported.back()};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Threads
+
+/// Elements below which a thread of its own does not pay: starting one costs some 20 microseconds, so each should have
+/// a few hundred microseconds to do.
+constexpr std::size_t kElementsPerThread = 32768;
+
+/// Elements that a thread takes at a time.
+constexpr std::size_t kElementsPerChunk = 16384;
+
+std::size_t available_cpus() {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
+#endif
+    return std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::size_t thread_count(std::size_t elements, long requested) {
+    const std::size_t wanted = requested > 0 ? static_cast<std::size_t>(requested) : available_cpus();
+    return std::max<std::size_t>(1, std::min(wanted, elements / kElementsPerThread));
+}
+
+/// Runs a loop over all rows and returns the first row whose label is not allowed.
+///
+/// Threads are started for the call and joined at its end. A pool would save microseconds a call and would have to
+/// survive fork, wait without burning a core that the booster's own threads need, and end before the interpreter does.
+std::size_t run(Loop loop, const Task& task, std::size_t scratch_per_thread, long n_threads) {
+    const std::size_t width = std::max<std::size_t>(1, task.n_classes);
+    const std::size_t threads = thread_count(task.n_rows * width, n_threads);
+    // Starts on a cache line, as the tiles in it want.
+    std::vector<double> scratch(threads * scratch_per_thread + 8);
+    const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(double) % 8;
+    double* const aligned = scratch.data() + (8 - misaligned) % 8;
+    if (threads == 1) return loop(task, 0, task.n_rows, aligned);
+
+    const std::size_t chunk = std::max<std::size_t>(1, kElementsPerChunk / width / kTile) * kTile;
+    std::atomic<std::size_t> next{0}, first_bad{kNoBadRow};
+    const auto work = [&](std::size_t thread) {
+        for (;;) {
+            const std::size_t begin = next.fetch_add(chunk);
+            // Chunks are taken in order: after a bad row, only those already taken can hold an earlier one.
+            if (begin >= task.n_rows || first_bad.load() != kNoBadRow) return;
+            const std::size_t bad =
+                loop(task, begin, std::min(begin + chunk, task.n_rows), aligned + thread * scratch_per_thread);
+            std::size_t known = first_bad.load();
+            while (bad < known && !first_bad.compare_exchange_weak(known, bad)) {
+            }
+        }
+    };
+    std::vector<std::thread> others;
+    others.reserve(threads - 1);
+    try {
+        for (std::size_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    } catch (const std::system_error&) {
+        // The system gives no more threads: those that run, and this one, do the work.
+    }
+    work(0);
+    for (std::thread& other : others) other.join();
+    return first_bad.load();
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Arguments
+
+/// Something that Python has been told about.
+struct PythonError {};
+
+/// An array that the loops do not take as it is: its dtype is rare, or its elements are not aligned.
+struct Unsupported {};
+
+double as_double(PyObject* object) {
+    const double value = PyFloat_AsDouble(object);
+    if (value == -1.0 && PyErr_Occurred()) throw PythonError{};
+    return value;
+}
+
+long as_long(PyObject* object) {
+    const long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred()) throw PythonError{};
+    return value;
+}
+
+/// A buffer that is held until the end of the call.
+class Buffer {
+public:
+    Buffer(PyObject* object, bool writable) {
+        if (object == Py_None) return;
+        const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+        if (PyObject_GetBuffer(object, &buffer_, flags) != 0) throw PythonError{};
+        held_ = true;
+    }
+    ~Buffer() {
+        if (held_) PyBuffer_Release(&buffer_);
+    }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    bool given() const { return held_; }
+    int ndim() const { return held_ ? buffer_.ndim : 0; }
+    std::size_t shape(int axis) const { return static_cast<std::size_t>(buffer_.shape[axis]); }
+    const void* data() const { return buffer_.buf; }
+
+    /// The array with its element type; dtypes and alignments that the loops do not know throw.
+    View view() const {
+        if (!held_) return {nullptr, Type::kNone, 0, 0};
+        const View view{static_cast<char*>(buffer_.buf), type(), ndim() > 0 ? buffer_.strides[0] : 0,
+                        ndim() > 1 ? buffer_.strides[1] : 0};
+        const auto misaligned = [this](std::ptrdiff_t x) { return x % buffer_.itemsize != 0; };
+        if (misaligned(static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(view.data))) ||
+            misaligned(view.row_stride) || misaligned(view.column_stride)) {
+            throw Unsupported{};
+        }
+        return view;
+    }
+
+private:
+    Type type() const {
+        // One letter: native byte order and alignment.
+        if (buffer_.format == nullptr || std::strlen(buffer_.format) != 1) throw Unsupported{};
+        const Py_ssize_t size = buffer_.itemsize;
+        switch (buffer_.format[0]) {
+            case 'f': return Type::kFloat32;
+            case 'd': return Type::kFloat64;
+            case 'b': return Type::kInt8;
+            case 'B':
+            case '?': return Type::kUInt8;
+            case 'i':
+            case 'l':
+            case 'q':
+                if (size == 4) return Type::kInt32;
+                if (size == 8) return Type::kInt64;
+                break;
+            default: break;
+        }
+        throw Unsupported{};
+    }
+
+    Py_buffer buffer_{};
+    bool held_ = false;
+};
+
+void require(bool condition, const char* message) {
+    if (condition) return;
+    PyErr_SetString(PyExc_ValueError, message);
+    throw PythonError{};
+}
+
+View floating(const View& view) {
+    if (view.type != Type::kFloat32 && view.type != Type::kFloat64) throw Unsupported{};
+    return view;
+}
+
+/// One value a row.
+View column(const Buffer& buffer, std::size_t n) {
+    require(buffer.ndim() == 1 && buffer.shape(0) == n, "labels, weights and losses must have one value a row");
+    return buffer.view();
+}
+
+View like_margins(const Buffer& buffer, const Buffer& margins) {
+    require(buffer.ndim() == margins.ndim() && buffer.shape(0) == margins.shape(0) &&
+                (margins.ndim() == 1 || buffer.shape(1) == margins.shape(1)),
+            "output arrays must have the shape of the margins");
+    return floating(buffer.view());
+}
+
+std::vector<double> class_weights(PyObject* object, std::size_t n_classes) {
+    const Buffer buffer(object, false);
+    require(buffer.ndim() == 1 && buffer.shape(0) == n_classes, "there must be one class weight per class");
+    const View view = buffer.view();
+    if (view.type != Type::kFloat64) throw Unsupported{};
+    std::vector<double> weights(n_classes);
+    for (std::size_t k = 0; k < n_classes; ++k) {
+        std::memcpy(&weights[k], view.data + static_cast<std::ptrdiff_t>(k) * view.row_stride, sizeof(double));
+    }
+    return weights;
+}
+
+std::vector<double> logarithms(const std::vector<double>& weights) {
+    std::vector<double> logs(weights.size());
+    std::transform(weights.begin(), weights.end(), logs.begin(), [](double w) { return std::log(w); });
+    return logs;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Functions. Each returns the first row with a label that is not allowed, -1 if there is none, and -2 if an array must
+// be converted first; native.py turns that into exceptions and conversions.
+
+constexpr long kDone = -1;
+constexpr long kConvert = -2;
+
+template <class Function>
+PyObject* guarded(Function function) {
+    try {
+        const std::size_t bad = function();
+        return bad == kNoBadRow ? PyLong_FromLong(kDone) : PyLong_FromSize_t(bad);
+    } catch (const PythonError&) {
+        return nullptr;
+    } catch (const Unsupported&) {
+        return PyLong_FromLong(kConvert);
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
+    }
+}
+
+/// `run` without the interpreter's lock, which it takes back even if memory runs out.
+std::size_t run_unlocked(Loop loop, const Task& task, std::size_t scratch_per_thread, long n_threads) {
+    struct Unlock {
+        PyThreadState* state = PyEval_SaveThread();
+        ~Unlock() { PyEval_RestoreThread(state); }
+    } unlock;
+    return run(loop, task, scratch_per_thread, n_threads);
+}
+
+void require_arguments(Py_ssize_t given, Py_ssize_t wanted) {
+    if (given == wanted) return;
+    PyErr_Format(PyExc_TypeError, "%zd arguments expected, %zd given", wanted, given);
+    throw PythonError{};
+}
+
+/// Margins of shape (n,) for the binary loss, (n, K) otherwise.
+Task task_of(const Buffer& margins, int ndim, double gamma) {
+    require(margins.ndim() == ndim, ndim == 1 ? "margins must have shape (n,)" : "margins must have shape (n, K)");
+    Task task{};
+    task.z = floating(margins.view());
+    task.n_rows = margins.shape(0);
+    task.n_classes = ndim == 1 ? 0 : margins.shape(1);
+    require(ndim == 1 || task.n_classes >= 2, "there must be at least two classes");
+    task.gamma = gamma;
+    return task;
+}
+
+/// 1 / max_step, finite so that it can be multiplied by a gradient of 0.
+void set_finish(Task& task, PyObject* expected, PyObject* max_step, PyObject* hessian_scale) {
+    const int truth = PyObject_IsTrue(expected);
+    if (truth < 0) throw PythonError{};
+    task.expected = truth == 1;
+    const double step = as_double(max_step);
+    task.bounded = step < HUGE_VAL;
+    task.inverse_step = task.bounded ? std::min(1.0 / step, 1.7e308) : 0.0;
+    task.hessian_scale = as_double(hessian_scale);
+}
+
+/// y, z, weight, gamma, w0, w1, out, n_threads
+PyObject* binary_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 8);
+        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[6], true);
+        Task task = task_of(z, 1, as_double(args[3]));
+        const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
+        task.y = column(y, task.n_rows);
+        if (weight.given()) task.weight = column(weight, task.n_rows);
+        task.class_weight = class_weight;
+        task.out = like_margins(out, z);
+        return run_unlocked(active_loops.load()->binary_loss, task, 0, as_long(args[7]));
+    });
+}
+
+/// y, z, weight, gamma, w0, w1, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads
+PyObject* binary_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 12);
+        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
+        const Buffer gradient(args[9], true), hessian(args[10], true);
+        Task task = task_of(z, 1, as_double(args[3]));
+        const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
+        task.y = column(y, task.n_rows);
+        if (weight.given()) task.weight = column(weight, task.n_rows);
+        task.class_weight = class_weight;
+        set_finish(task, args[6], args[7], args[8]);
+        task.out = like_margins(gradient, z);
+        task.hessian_out = like_margins(hessian, z);
+        return run_unlocked(active_loops.load()->binary_derivatives, task, 0, as_long(args[11]));
+    });
+}
+
+/// z, gamma, w0, w1, out, n_threads
+PyObject* binary_posterior_logit(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 6);
+        const Buffer z(args[0], false), out(args[4], true);
+        Task task = task_of(z, 1, as_double(args[1]));
+        const double shift = std::log(as_double(args[2]) / as_double(args[3]));
+        task.log_class_weight = &shift;
+        task.out = like_margins(out, z);
+        return run_unlocked(active_loops.load()->binary_posterior, task, 0, as_long(args[5]));
+    });
+}
+
+/// y, z, weight, gamma, class_weight, out, n_threads
+PyObject* multiclass_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 7);
+        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[5], true);
+        Task task = task_of(z, 2, as_double(args[3]));
+        const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
+        task.y = column(y, task.n_rows);
+        if (weight.given()) task.weight = column(weight, task.n_rows);
+        task.class_weight = class_weight.data();
+        task.out = floating(column(out, task.n_rows));
+        return run_unlocked(active_loops.load()->multiclass_loss, task, scratch_size(task.n_classes),
+                            as_long(args[6]));
+    });
+}
+
+/// y, z, weight, gamma, class_weight, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads
+PyObject* multiclass_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 11);
+        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
+        const Buffer gradient(args[8], true), hessian(args[9], true);
+        Task task = task_of(z, 2, as_double(args[3]));
+        const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
+        task.y = column(y, task.n_rows);
+        if (weight.given()) task.weight = column(weight, task.n_rows);
+        task.class_weight = class_weight.data();
+        set_finish(task, args[5], args[6], args[7]);
+        task.out = like_margins(gradient, z);
+        task.hessian_out = like_margins(hessian, z);
+        return run_unlocked(active_loops.load()->multiclass_derivatives, task, scratch_size(task.n_classes),
+                            as_long(args[10]));
+    });
+}
+
+/// z, gamma, class_weight, out, n_threads
+PyObject* multiclass_log_posterior(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
+    return guarded([&] {
+        require_arguments(n_args, 5);
+        const Buffer z(args[0], false), out(args[3], true);
+        Task task = task_of(z, 2, as_double(args[1]));
+        const std::vector<double> log_class_weight = logarithms(class_weights(args[2], task.n_classes));
+        task.log_class_weight = log_class_weight.data();
+        task.out = like_margins(out, z);
+        return run_unlocked(active_loops.load()->multiclass_posterior, task, scratch_size(task.n_classes),
+                            as_long(args[4]));
+    });
+}
+
+PyObject* dispatch(PyObject*, PyObject*) { return PyUnicode_FromString(active_loops.load()->name); }
+
+PyObject* supported(PyObject*, PyObject*) {
+    PyObject* names = PyList_New(0);
+    for (const Loops* loops : kSupported) {
+        PyObject* name = names != nullptr ? PyUnicode_FromString(loops->name) : nullptr;
+        if (name == nullptr || PyList_Append(names, name) != 0) Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+PyObject* set_dispatch(PyObject*, PyObject* wanted) {
+    for (const Loops* loops : kSupported) {
+        PyObject* name = PyUnicode_FromString(loops->name);
+        if (name == nullptr) return nullptr;
+        const int equal = PyObject_RichCompareBool(name, wanted, Py_EQ);
+        Py_DECREF(name);
+        if (equal < 0) return nullptr;
+        if (equal == 1) {
+            active_loops.store(loops);
+            Py_RETURN_NONE;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "instruction set %R is not available on this machine or was not compiled", wanted);
+    return nullptr;
+}
+
+PyObject* cpu_count(PyObject*, PyObject*) { return PyLong_FromSize_t(available_cpus()); }
+
+// The function pointer type of METH_FASTCALL differs from the one in the table; the interpreter casts it back.
+template <class Function>
+PyCFunction erased(Function function) {
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef kMethods[] = {
+    {"binary_loss", erased(binary_loss), METH_FASTCALL, nullptr},
+    {"binary_gradient_hessian", erased(binary_gradient_hessian), METH_FASTCALL, nullptr},
+    {"binary_posterior_logit", erased(binary_posterior_logit), METH_FASTCALL, nullptr},
+    {"multiclass_loss", erased(multiclass_loss), METH_FASTCALL, nullptr},
+    {"multiclass_gradient_hessian", erased(multiclass_gradient_hessian), METH_FASTCALL, nullptr},
+    {"multiclass_log_posterior", erased(multiclass_log_posterior), METH_FASTCALL, nullptr},
+    {"dispatch", dispatch, METH_NOARGS, "Name of the instruction set in use."},
+    {"supported", supported, METH_NOARGS, "Instruction sets compiled and available here, slowest first."},
+    {"set_dispatch", set_dispatch, METH_O, "Use the instruction set of this name from the next call on."},
+    {"cpu_count", cpu_count, METH_NOARGS, "Processors that this process may use."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef_Slot kSlots[] = {{0, nullptr}};
+
+PyModuleDef kModule = {
+    PyModuleDef_HEAD_INIT, "_native", "Compiled kernels; see native.py.", 0, kMethods, kSlots, nullptr, nullptr, nullptr,
+};
+
+}  // namespace
+}  // namespace focal_boost
+
+PyMODINIT_FUNC PyInit__native() { return PyModuleDef_Init(&focal_boost::kModule); }

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Builds the compiled kernels with AddressSanitizer and UndefinedBehaviorSanitizer into build/sanitize, beside a copy of the
+# package, and runs the tests of the kernels and losses on it. Usage: scripts/sanitize.sh [pytest arguments]
+#
+# PYTHON and CXX name the interpreter and compiler; cmake and ninja are taken from PATH.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python}
+compiler=${CXX:-c++}
+build=$root/build/sanitize
+
+cmake -S "$root" -B "$build/cmake" -G Ninja -DSANITIZE=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" \
+    -DPython_EXECUTABLE="$(command -v "$python")" -DSKBUILD_SABI_VERSION=3.11
+cmake --build "$build/cmake" -j "${JOBS:-1}"
+
+rm -rf "$build/site"
+mkdir -p "$build/site"
+cp -r "$root/focal_boost" "$build/site/"
+rm -f "$build"/site/focal_boost/kernels/_native*
+cp "$build"/cmake/_native*.so "$build/site/focal_boost/kernels/"
+
+# The interpreter itself is not instrumented: the runtime must be loaded before it, and its own leaks are not ours.
+runtime="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libubsan.so)"
+cd "$build/site"
+if [ $# -eq 0 ]; then
+    set -- "$root/tests/test_native.py" "$root/tests/test_derivatives.py"
+fi
+LD_PRELOAD="$runtime" ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    PYTHONPATH="$build/site" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" \
+    --rootdir "$root" "$@"
