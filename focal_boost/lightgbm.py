@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import joblib
 import lightgbm
 import numpy as np
 
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
+
+_THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
 
 class FocalObjective:
@@ -27,8 +30,9 @@ class FocalObjective:
         Margin from which boosting starts, usually ``loss.fit_intercept_only(y, sample_weight)``. None is 0. LightGBM
         does not estimate it for an objective of one's own, so it is added to the raw scores inside the objective and
         the metric, and becomes part of the trees in `portable`.
-    n_threads : int, default=1
-        Threads for the gradients, where the kernels are compiled.
+    n_threads : int or None, default=None
+        Threads for gradients and metrics, where the kernels are compiled. None is the ``num_threads`` of the Dataset
+        where it has one, else all processors.
 
     Raises
     ------
@@ -60,7 +64,9 @@ class FocalObjective:
     (200, 2)
     """
 
-    def __init__(self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int = 1) -> None:
+    def __init__(
+        self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int | None = None
+    ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
         self.loss = loss
@@ -91,15 +97,16 @@ class FocalObjective:
         gradient, hessian : ndarray of shape (n,), or (n, K) in Fortran order, float32
             The layout that LightGBM takes without a copy.
         """
-        labels, margins, weights = self._arguments(y_true, y_pred, sample_weight)
+        labels, scores, weights, n_threads = self._arguments(y_true, y_pred, sample_weight)
         return self.loss.gradient_hessian(
             labels,
-            margins,
+            scores,
             weights,
-            np.empty(margins.shape, dtype=np.float32, order="F"),
-            np.empty(margins.shape, dtype=np.float32, order="F"),
-            self.n_threads,
+            np.empty(scores.shape, dtype=np.float32, order="F"),
+            np.empty(scores.shape, dtype=np.float32, order="F"),
+            n_threads,
             hessian_scale=self._hessian_scale,
+            intercept=self.intercept,
         )
 
     def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float, bool]]:
@@ -120,10 +127,11 @@ class FocalObjective:
         LightGBM stops early as soon as any metric stops improving; ``first_metric_only=True`` makes it follow the
         focal loss alone.
         """
-        labels, margins, weights = self._arguments(y_true, y_pred, sample_weight)
+        labels, scores, weights, n_threads = self._arguments(y_true, y_pred, sample_weight)
+        arguments = labels, scores, weights, n_threads
         return [
-            ("focal_loss", self.loss(labels, margins, weights), False),
-            ("posterior_log_loss", self.loss.posterior_log_loss(labels, margins, weights), False),
+            ("focal_loss", self.loss(*arguments, intercept=self.intercept), False),
+            ("posterior_log_loss", self.loss.posterior_log_loss(*arguments, intercept=self.intercept), False),
         ]
 
     def portable(self, booster: lightgbm.Booster) -> lightgbm.Booster:
@@ -177,15 +185,16 @@ class FocalObjective:
         """Factor of LightGBM's own softmax objective on the diagonal of the curvature."""
         return 1.0 if self.loss.n_outputs == 1 else self.loss.n_classes / (self.loss.n_classes - 1.0)
 
-    def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, np.ndarray, Any]:
-        """Labels, margins with the intercept, and weights from either calling convention."""
+    def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, np.ndarray, Any, int | None]:
+        """Labels, raw scores, weights and threads from either calling convention."""
+        n_threads = self.n_threads
         if isinstance(y_pred, lightgbm.Dataset):
+            if n_threads is None:
+                params = y_pred.params or {}
+                n_threads = next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
             # Both are kept by a constructed Dataset; weights that are all one are None.
             y_true, y_pred, sample_weight = y_pred.get_label(), y_true, y_pred.get_weight()
-        scores = np.asarray(y_pred)
-        # LightGBM's own buffer, reused every round: never in place.
-        margins = scores + self.intercept if np.any(self.intercept) else scores
-        return y_true, margins, sample_weight
+        return y_true, np.asarray(y_pred), sample_weight, n_threads
 
 
 def _split_model(text: str) -> tuple[str, list[str], str]:
@@ -332,7 +341,8 @@ def fit_estimator(
     params = estimator.get_params()
     started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
     started = started or params.get("boost_from_average") is False
-    objective = FocalObjective(loss, None if started else loss.fit_intercept_only(y, sample_weight))
+    intercept = None if started else loss.fit_intercept_only(y, sample_weight)
+    objective = FocalObjective(loss, intercept, _threads(params))
 
     # LGBMClassifier would add a log loss of raw scores by itself.
     silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
@@ -349,6 +359,12 @@ def fit_estimator(
     for name in silenced:
         estimator._other_params.pop(name, None)
         estimator.__dict__.pop(name, None)
+
+
+def _threads(params: dict[str, Any]) -> int | None:
+    """Threads of an estimator, counted as joblib does: -1 is all processors, -2 all but one."""
+    n_jobs = next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
+    return n_jobs if n_jobs is None or n_jobs > 0 else joblib.effective_n_jobs(n_jobs or -1)
 
 
 def _eval_arguments(estimator: Any, eval_set: list[tuple[Any, np.ndarray]] | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ The arithmetic is in `focal_boost.kernels`.
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -17,6 +19,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logsumexp, softmax
 
 from focal_boost.kernels import active as kernels
+from focal_boost.kernels import is_compiled
 
 __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 
@@ -123,6 +126,29 @@ def _check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     return weight
 
 
+def _check_threads(n_threads: int | None) -> int:
+    """Number of threads: as given, or all processors that this process may use for None and numbers below 1."""
+    if n_threads is not None and n_threads > 0:
+        return int(n_threads)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_SLOW_ELEMENTS = 1_000_000
+
+
+def _warn_if_slow(elements: int) -> None:
+    """Say once that compiled kernels would be many times as fast, where the data are large enough to matter."""
+    if elements > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
+        os.environ["FOCAL_BOOST_KERNELS"] = "numpy"  # what is in use anyway: this process and its children are told
+        warnings.warn(
+            f"gradients of {elements:,} elements are computed by NumPy, since focal_boost was installed without its "
+            "compiled kernels, which are many times as fast; install it again where a C++ compiler is found (or from a "
+            "wheel for this platform), or set FOCAL_BOOST_KERNELS=numpy to silence this",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _check_out(out: Any, name: str, like: np.ndarray) -> np.ndarray:
     """The caller's output array, or a new one with dtype, shape and memory order of the margins."""
     if out is None:
@@ -151,7 +177,15 @@ class _FocalLoss:
     _class_weight: Any
     _kind: ClassVar[str]
 
-    def __call__(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+    def __call__(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
+    ) -> float:
         """Return the weighted mean of the focal loss.
 
         Parameters
@@ -162,6 +196,10 @@ class _FocalLoss:
             Margins, float32 or float64, any strides.
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0, not all zero.
+        n_threads : int or None, default=1
+            Threads, where the kernels are compiled; None and numbers below 1 are all processors.
+        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+            Added to the margins of each row.
 
         Returns
         -------
@@ -177,11 +215,18 @@ class _FocalLoss:
         if not len(z):
             raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
         weight = _check_weights(sample_weight, len(z))
-        losses = self.loss(y_true, z, weight, loss_out=np.empty(len(z)))
+        losses = self.loss(y_true, z, weight, np.empty(len(z)), n_threads, intercept=intercept)
         return float(losses.sum() / (len(z) if weight is None else _total(weight)))
 
     def loss(
-        self, y_true: Any, raw_prediction: Any, sample_weight: Any = None, loss_out: Any = None, n_threads: int = 1
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        loss_out: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
     ) -> np.ndarray:
         """Focal loss of each row, times its weight.
 
@@ -195,8 +240,11 @@ class _FocalLoss:
             Finite weights >= 0.
         loss_out : ndarray of shape (n,), default=None
             Written to and returned, if given: float32 or float64.
-        n_threads : int, default=1
-            Threads to use, where the kernels are compiled.
+        n_threads : int or None, default=1
+            Threads, where the kernels are compiled; None and numbers below 1 are all processors. Results do not depend
+            on it.
+        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+            Added to the margins of each row.
 
         Returns
         -------
@@ -212,7 +260,9 @@ class _FocalLoss:
         y = _check_labels(y_true, len(z))
         weight = _check_weights(sample_weight, len(z))
         out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
-        getattr(kernels, f"{self._kind}_loss")(y, z, weight, self.gamma, self._class_weight, out, n_threads)
+        getattr(kernels, f"{self._kind}_loss")(
+            y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads)
+        )
         return out
 
     def gradient_hessian(
@@ -222,9 +272,10 @@ class _FocalLoss:
         sample_weight: Any = None,
         gradient_out: Any = None,
         hessian_out: Any = None,
-        n_threads: int = 1,
+        n_threads: int | None = 1,
         *,
         hessian_scale: float = 1.0,
+        intercept: Any = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """First and second derivative of each row's loss with respect to its margins, times its weight.
 
@@ -238,11 +289,14 @@ class _FocalLoss:
             Finite weights >= 0.
         gradient_out, hessian_out : ndarray of the shape of `raw_prediction`, default=None
             Written to and returned, if given: float32 or float64, any strides.
-        n_threads : int, default=1
-            Threads to use, where the kernels are compiled.
+        n_threads : int or None, default=1
+            Threads, where the kernels are compiled; None and numbers below 1 are all processors. Results do not depend
+            on it.
         hessian_scale : float, default=1.0
             Factor on the curvature, applied in double precision after the step bound. Boosters that take the diagonal
             of the softmax curvature for the whole matrix each need their own.
+        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+            Added to the margins of each row, without a copy of them.
 
         Returns
         -------
@@ -262,6 +316,7 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z))
         gradient = _check_out(gradient_out, "gradient_out", z)
         hessian = _check_out(hessian_out, "hessian_out", z)
+        _warn_if_slow(z.size)
         getattr(kernels, f"{self._kind}_gradient_hessian")(
             y,
             z,
@@ -273,7 +328,8 @@ class _FocalLoss:
             hessian_scale,
             gradient,
             hessian,
-            n_threads,
+            _check_threads(n_threads),
+            self._offset(intercept),
         )
         return gradient, hessian
 
@@ -307,6 +363,10 @@ class _FocalLoss:
             return float(margin)
         margin.flags.writeable = False
         return margin
+
+    def _offset(self, intercept: Any) -> Any:
+        """Intercept as the kernels take it: None where there is nothing to add."""
+        return None if intercept is None else self.check_intercept(intercept)
 
 
 def _total(weight: np.ndarray) -> float:
@@ -472,12 +532,22 @@ class BinaryFocalLoss(_FocalLoss):
         proba[:, 1] = expit(logit)
         return proba
 
-    def _posterior_logit(self, z: np.ndarray) -> np.ndarray:
+    def _posterior_logit(self, z: np.ndarray, n_threads: int | None = 1, intercept: Any = None) -> np.ndarray:
         logit = np.empty(len(z))
-        kernels.binary_posterior_logit(z, self.gamma, self._class_weight, logit)
+        kernels.binary_posterior_logit(
+            z, self.gamma, self._class_weight, logit, _check_threads(n_threads), self._offset(intercept)
+        )
         return logit
 
-    def posterior_log_loss(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+    def posterior_log_loss(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
+    ) -> float:
         """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
 
         Parameters and errors are those of calling the loss.
@@ -487,8 +557,8 @@ class BinaryFocalLoss(_FocalLoss):
         float
         """
         z = _check_margins(raw_prediction, 1)
-        logit = self._posterior_logit(z).clip(-1e300, 1e300)
-        return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight)
+        logit = self._posterior_logit(z, n_threads, intercept)
+        return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight, n_threads)
 
 
 @dataclass(frozen=True)
@@ -638,12 +708,22 @@ class MulticlassFocalLoss(_FocalLoss):
         logits = self._log_posterior(z) if posterior else np.clip(z.astype(np.float64), -1e300, 1e300)
         return softmax(logits, axis=1).astype(z.dtype, copy=False)
 
-    def _log_posterior(self, z: np.ndarray) -> np.ndarray:
-        out = np.empty(z.shape)
-        kernels.multiclass_log_posterior(z, self.gamma, self._class_weight, out)
+    def _log_posterior(self, z: np.ndarray, n_threads: int | None = 1, intercept: Any = None) -> np.ndarray:
+        out = np.empty_like(z, dtype=np.float64)
+        kernels.multiclass_log_posterior(
+            z, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
+        )
         return out
 
-    def posterior_log_loss(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+    def posterior_log_loss(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
+    ) -> float:
         """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
 
         Parameters and errors are those of calling the loss.
@@ -653,7 +733,8 @@ class MulticlassFocalLoss(_FocalLoss):
         float
         """
         z = _check_margins(raw_prediction, self.n_outputs)
-        return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, self._log_posterior(z), sample_weight)
+        logits = self._log_posterior(z, n_threads, intercept)
+        return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, logits, sample_weight, n_threads)
 
 
 def _freeze(loss: _FocalLoss, **checked: Any) -> None:

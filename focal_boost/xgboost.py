@@ -32,8 +32,9 @@ class FocalObjective:
     intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
         Margin from which boosting starts, usually ``loss.fit_intercept_only(y, sample_weight)``. None is 0. XGBoost
         never estimates it for an objective of one's own; it reaches the booster through `params`.
-    n_threads : int, default=1
-        Threads for the gradients, where the kernels are compiled.
+    n_threads : int or None, default=None
+        Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the DMatrix where
+        it has one, else all processors.
 
     Raises
     ------
@@ -65,7 +66,9 @@ class FocalObjective:
     (200, 2)
     """
 
-    def __init__(self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int = 1) -> None:
+    def __init__(
+        self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int | None = None
+    ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
         self.loss = loss
@@ -101,17 +104,18 @@ class FocalObjective:
         gradient, hessian : ndarray of shape (n,) or (n, K), float32
         """
         if isinstance(y_pred, xgboost.DMatrix):
-            margins = np.asarray(y_true)
+            margins, n_threads = np.asarray(y_true), self._threads(y_pred)
             labels, weights = _labels_and_weights(y_pred)
         else:
-            margins, labels, weights = np.asarray(y_pred), y_true, sample_weight
+            margins, n_threads = np.asarray(y_pred), self.n_threads
+            labels, weights = y_true, sample_weight
         return self.loss.gradient_hessian(
             labels,
             margins,
             weights,
             np.empty(margins.shape, dtype=np.float32),
             np.empty(margins.shape, dtype=np.float32),
-            self.n_threads,
+            n_threads,
             hessian_scale=1.0 if self.loss.n_outputs == 1 else _SOFTMAX_HESSIAN_SCALE,
         )
 
@@ -136,15 +140,18 @@ class FocalObjective:
         stopping follows, and keeps a relative precision of 1e-6 however small the loss is.
         """
         if isinstance(y_pred, xgboost.DMatrix):
-            margins = y_true
+            margins, n_threads = y_true, self._threads(y_pred)
             labels, weights = _labels_and_weights(y_pred)
-            focal = self.loss(labels, margins, weights)
+            focal = self.loss(labels, margins, weights, n_threads)
             return [
-                ("posterior_log_loss", self.loss.posterior_log_loss(labels, margins, weights)),
+                ("posterior_log_loss", self.loss.posterior_log_loss(labels, margins, weights, n_threads)),
                 ("focal_loss", focal),
                 ("log_focal_loss", math.log(focal) if focal > 0 else -math.inf),
             ]
-        return self.loss(y_true, y_pred, sample_weight)
+        return self.loss(y_true, y_pred, sample_weight, self.n_threads)
+
+    def _threads(self, data: xgboost.DMatrix) -> int | None:
+        return self.n_threads if self.n_threads is not None else getattr(data, "nthread", None)
 
     def portable(self, booster: xgboost.Booster) -> xgboost.Booster:
         """Return the booster as it is: a model trained with `params` stands alone.
@@ -254,8 +261,9 @@ def fit_estimator(
     own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
     named = own["eval_metric"]
     named = [] if named is None else [named] if isinstance(named, str) or callable(named) else list(named)
-    metrics = _Metrics(loss, [metric for metric in named if callable(metric)], follow=_name(named[-1]) if named else "")
-    objective = FocalObjective(loss, _start(estimator, loss, y, sample_weight, fit_params))
+    functions = [metric for metric in named if callable(metric)]
+    metrics = _Metrics(loss, functions, estimator.n_jobs, follow=_name(named[-1]) if named else "focal_loss")
+    objective = FocalObjective(loss, _start(estimator, loss, y, sample_weight, fit_params), estimator.n_jobs)
 
     estimator.objective = objective
     # A list of functions alone is not taken.
@@ -340,11 +348,18 @@ class _Metrics(xgboost.callback.TrainingCallback):
     values into the log that later callbacks, early stopping among them, read.
     """
 
-    def __init__(self, loss: BinaryFocalLoss | MulticlassFocalLoss, functions: list[Any], follow: str) -> None:
+    def __init__(
+        self,
+        loss: BinaryFocalLoss | MulticlassFocalLoss,
+        functions: list[Any],
+        n_threads: int | None,
+        follow: str,
+    ) -> None:
         super().__init__()
         self.loss = loss
         self.functions = functions
-        self.follow = follow or "focal_loss"
+        self.n_threads = n_threads
+        self.follow = follow
         self.scores: list[dict[str, float]] = []
 
         def focal_loss(y_true: np.ndarray, y_score: np.ndarray, sample_weight: Any = None) -> float:
@@ -356,8 +371,8 @@ class _Metrics(xgboost.callback.TrainingCallback):
 
     def _evaluate(self, y_true: np.ndarray, margins: np.ndarray, sample_weight: Any) -> dict[str, float]:
         values = {
-            "posterior_log_loss": self.loss.posterior_log_loss(y_true, margins, sample_weight),
-            "focal_loss": self.loss(y_true, margins, sample_weight),
+            "posterior_log_loss": self.loss.posterior_log_loss(y_true, margins, sample_weight, self.n_threads),
+            "focal_loss": self.loss(y_true, margins, sample_weight, self.n_threads),
         }
         if self.functions:
             proba = self.loss.predict_proba(margins)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
-__all__ = ["active"]
+__all__ = ["active", "is_compiled"]
 
 
 def _choose() -> ModuleType:
@@ -33,3 +33,8 @@ def _choose() -> ModuleType:
 
 
 active = _choose()
+
+
+def is_compiled() -> bool:
+    """Whether the compiled kernels are in use."""
+    return active.__name__.endswith(".native")

@@ -68,10 +68,11 @@ FOCAL_INLINE double product_error(double a, double b, double product) {
 /// Cody & Waite: x = n log 2 + r, |r| <= log(2)/2, with log 2 in two parts, the first short enough that its product
 /// with n is exact.
 struct Exponent {
+    static constexpr double kLower = 0x1p-200;
     double shifted, n, r;
 
     FOCAL_INLINE explicit Exponent(double x) {
-        constexpr double kLowest = -746.0;  // its exponential rounds to 0
+        constexpr double kLowest = -840.0;  // its exponential is 0, and 2^200 times it a normal number
         // Adding 1.5 * 2^52 rounds to an integer and leaves it in the lowest bits; the rest of the constant is the bias
         // of the exponent, plus 200 to stay clear of subnormal numbers until the last multiplication.
         constexpr double kShift = 0x1.8p52 + 1023.0 + 200.0;
@@ -82,8 +83,8 @@ struct Exponent {
         r = r - n * 0x1.a39ef35793c76p-33;
     }
 
-    /// Polynomial through (exp(r) - 1 - r) / r^2 at Chebyshev nodes, error of exp(r) 2e-17.
-    FOCAL_INLINE double value() const {
+    /// 2^200 times the exponential. Polynomial through (exp(r) - 1 - r) / r^2 at Chebyshev nodes, error of exp(r) 2e-17.
+    FOCAL_INLINE double lifted() const {
         const double r2 = r * r;
         const double r4 = r2 * r2;
         const double c01 = 0.5 + 0.16666666666666669 * r;
@@ -92,10 +93,12 @@ struct Exponent {
         const double c67 = 2.4801520613566223e-05 + 2.7557267935231926e-06 * r;
         const double c89 = 2.762041219449885e-07 + 2.5100634461878497e-08 * r;
         const double poly = (c01 + c23 * r2) + r4 * ((c45 + c67 * r2) + r4 * c89);
-        // 2^(n + 200), then down again: only the second product can round, and only where the result is subnormal.
         const double scale = from_bits(to_bits(shifted) << 52);
-        return ((1.0 + (r + r2 * poly)) * scale) * 0x1p-200;
+        return (1.0 + (r + r2 * poly)) * scale;
     }
+
+    /// 2^(n + 200), then down again: only the second product can round, and only where the result is subnormal.
+    FOCAL_INLINE double value() const { return lifted() * kLower; }
 };
 
 FOCAL_INLINE double exp_nonpositive(double x) { return Exponent(x).value(); }
@@ -222,7 +225,7 @@ struct Finish {
 /// of dependent operations through all of them is longer than a processor looks ahead.
 template <int N>
 struct BinarySide {
-    double gamma, x, e, big, lambda, big_gamma, small_gamma;
+    double gamma, x, lifted_e, e, big, lambda, big_gamma, small_gamma;
 
     BinarySide() = default;
 
@@ -232,7 +235,10 @@ struct BinarySide {
         powers();
     }
 
-    FOCAL_INLINE void exponential() { e = exp_nonpositive(-x); }
+    FOCAL_INLINE void exponential() {
+        lifted_e = x > 840.0 ? 0.0 : Exponent(-x).lifted();
+        e = lifted_e * Exponent::kLower;
+    }
 
     FOCAL_INLINE void logarithm() {
         // One division for 1 / (1 + e) and for s = e / (2 + e), log1p(e) = 2 atanh(s).
@@ -278,8 +284,9 @@ struct BinarySide {
 
     // Signed second derivative with w = 1: p q (power) [1 + 2 gamma - gamma cost + gamma^2 (bracket's quotient)].
     FOCAL_INLINE double curvature_wrong() const {
-        return (small() * big) * big_gamma *
-               ((1.0 + 2.0 * gamma) - gamma * cost_small() + (gamma * gamma) * (e * cost_small()));
+        // small times a cost of 700 and more: small alone would be subnormal where the product is not.
+        const double bracket = (1.0 + 2.0 * gamma) - gamma * cost_small() + (gamma * gamma) * (e * cost_small());
+        return ((lifted_e * big) * big * big_gamma * bracket) * Exponent::kLower;
     }
     FOCAL_INLINE double curvature_right() const {
         return (small() * big) * small_gamma * ((1.0 + 2.0 * gamma) - gamma * cost_big() + (gamma * gamma) * lambda);

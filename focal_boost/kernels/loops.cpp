@@ -52,6 +52,13 @@ void load(const View& view, std::size_t row, std::size_t column, std::size_t n, 
     for (std::size_t i = n; i < kTile; ++i) tile[i] = padding;
 }
 
+/// Loads margins, adds the intercept, and replaces infinities.
+void load_margins(const Task& task, std::size_t row, std::size_t column, std::size_t n, double* z) {
+    load(task.z, row, column, n, 0.0, z);
+    const double intercept = task.intercept != nullptr ? task.intercept[column] : 0.0;
+    for (std::size_t i = 0; i < kTile; ++i) z[i] = finite_margin(z[i] + intercept);
+}
+
 template <class T>
 FOCAL_INLINE void store_as(char* data, std::ptrdiff_t stride, std::size_t n, const double* tile) {
     if (stride == static_cast<std::ptrdiff_t>(sizeof(T))) {
@@ -104,14 +111,14 @@ const auto kBinaryLabel = [](double t) { return is_binary_label(t); };
 /// A tile of margins and all that losses and derivatives take from them; as arrays, see RowTile.
 template <int N>
 struct SideTile {
-    alignas(64) double z[kTile], e[kTile], big[kTile], lambda[kTile], big_gamma[kTile], small_gamma[kTile];
+    alignas(64) double z[kTile], lifted_e[kTile], e[kTile], big[kTile], lambda[kTile], big_gamma[kTile], small_gamma[kTile];
 
-    void load_margins(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma) {
-        load(task.z, row, 0, n, 0.0, z);
-        for (std::size_t i = 0; i < kTile; ++i) z[i] = finite_margin(z[i]);
+    void fill(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma) {
+        load_margins(task, row, 0, n, z);
         for (std::size_t i = 0; i < kTile; ++i) {
             BinarySide<N> side = get(i, gamma);
             side.exponential();
+            lifted_e[i] = side.lifted_e;
             e[i] = side.e;
         }
         for (std::size_t i = 0; i < kTile; ++i) {
@@ -132,6 +139,7 @@ struct SideTile {
         BinarySide<N> side;
         side.gamma = gamma.get();
         side.x = absolute(z[i]);
+        side.lifted_e = lifted_e[i];
         side.e = e[i];
         side.big = big[i];
         side.lambda = lambda[i];
@@ -151,7 +159,7 @@ std::size_t binary_loss_loop(const Task& task, std::size_t begin, std::size_t en
         load(task.y, row, 0, n, 0.0, t);
         load(task.weight, row, 0, n, 1.0, weight);
         if (!all_allowed(t, kBinaryLabel)) return first_bad(t, row, kBinaryLabel);
-        tile.load_margins(task, row, n, gamma);
+        tile.fill(task, row, n, gamma);
         for (std::size_t i = 0; i < kTile; ++i) {
             loss[i] = binary_loss(tile.get(i, gamma), t[i], tile.z[i], w) * weight[i];
         }
@@ -171,7 +179,7 @@ std::size_t binary_derivatives_loop(const Task& task, std::size_t begin, std::si
         load(task.y, row, 0, n, 0.0, t);
         load(task.weight, row, 0, n, 1.0, weight);
         if (!all_allowed(t, kBinaryLabel)) return first_bad(t, row, kBinaryLabel);
-        tile.load_margins(task, row, n, gamma);
+        tile.fill(task, row, n, gamma);
         for (std::size_t i = 0; i < kTile; ++i) {
             const Derivatives d = binary_derivatives<kExpected>(tile.get(i, gamma), t[i], tile.z[i], w, finish);
             gradient[i] = d.gradient * weight[i];
@@ -188,7 +196,7 @@ std::size_t binary_posterior_loop(const Task& task, std::size_t begin, std::size
     alignas(64) double z[kTile], logit[kTile];
     for (std::size_t row = begin; row < end; row += kTile) {
         const std::size_t n = end - row < kTile ? end - row : kTile;
-        load(task.z, row, 0, n, 0.0, z);
+        load_margins(task, row, 0, n, z);
         for (std::size_t i = 0; i < kTile; ++i) logit[i] = binary_posterior_logit(z[i], gamma, shift);
         store(task.out, row, 0, n, logit);
     }
@@ -273,8 +281,7 @@ void softmax_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gam
     for (std::size_t k = 0; k < n_classes; ++k) {
         double* zk = z + k * kTile;
         const double class_k = static_cast<double>(k);
-        load(task.z, row, k, n, 0.0, zk);
-        for (std::size_t i = 0; i < kTile; ++i) zk[i] = finite_margin(zk[i]);
+        load_margins(task, row, k, n, zk);
         for (std::size_t i = 0; i < kTile; ++i) {
             Leaders leaders = tile.leaders(i);
             leaders.visit(zk[i], class_k);

@@ -22,6 +22,7 @@ struct Task {
     std::size_t n_rows, n_classes;
     View y, z, weight;
     double gamma;
+    const double* intercept;         ///< added to the margins: 1 value for the binary loss, K otherwise, or null
     const double* class_weight;      ///< 2 values for the binary loss, K for the multiclass loss
     const double* log_class_weight;  ///< for the posterior; for the binary one a single log(w0 / w1)
     bool expected;

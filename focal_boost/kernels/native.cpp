@@ -133,6 +133,12 @@ long as_long(PyObject* object) {
     return value;
 }
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+constexpr char kNativeOrder = '>';
+#else
+constexpr char kNativeOrder = '<';
+#endif
+
 /// A buffer that is held until the end of the call.
 class Buffer {
 public:
@@ -168,10 +174,12 @@ public:
 
 private:
     Type type() const {
-        // One letter: native byte order and alignment.
-        if (buffer_.format == nullptr || std::strlen(buffer_.format) != 1) throw Unsupported{};
+        // One letter for native byte order and alignment; LightGBM's arrays say "little endian" in so many words.
+        const char* format = buffer_.format;
+        if (format != nullptr && (*format == kNativeOrder || *format == '=' || *format == '@')) ++format;
+        if (format == nullptr || std::strlen(format) != 1) throw Unsupported{};
         const Py_ssize_t size = buffer_.itemsize;
-        switch (buffer_.format[0]) {
+        switch (format[0]) {
             case 'f': return Type::kFloat32;
             case 'd': return Type::kFloat64;
             case 'b': return Type::kInt8;
@@ -227,6 +235,15 @@ std::vector<double> class_weights(PyObject* object, std::size_t n_classes) {
     }
     return weights;
 }
+
+/// What is added to the margins of each class before anything else; empty for None.
+std::vector<double> intercepts(PyObject* object, std::size_t n_outputs) {
+    if (object == Py_None) return {};
+    if (n_outputs == 1) return {as_double(object)};
+    return class_weights(object, n_outputs);
+}
+
+const double* data_or_null(const std::vector<double>& values) { return values.empty() ? nullptr : values.data(); }
 
 std::vector<double> logarithms(const std::vector<double>& weights) {
     std::vector<double> logs(weights.size());
@@ -293,12 +310,14 @@ void set_finish(Task& task, PyObject* expected, PyObject* max_step, PyObject* he
     task.hessian_scale = as_double(hessian_scale);
 }
 
-/// y, z, weight, gamma, w0, w1, out, n_threads
+/// y, z, weight, gamma, w0, w1, out, n_threads, intercept
 PyObject* binary_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 8);
+        require_arguments(n_args, 9);
         const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[6], true);
         Task task = task_of(z, 1, as_double(args[3]));
+        const std::vector<double> intercept = intercepts(args[8], 1);
+        task.intercept = data_or_null(intercept);
         const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
         task.y = column(y, task.n_rows);
         if (weight.given()) task.weight = column(weight, task.n_rows);
@@ -308,13 +327,15 @@ PyObject* binary_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     });
 }
 
-/// y, z, weight, gamma, w0, w1, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads
+/// y, z, weight, gamma, w0, w1, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads, intercept
 PyObject* binary_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 12);
+        require_arguments(n_args, 13);
         const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
         const Buffer gradient(args[9], true), hessian(args[10], true);
         Task task = task_of(z, 1, as_double(args[3]));
+        const std::vector<double> intercept = intercepts(args[12], 1);
+        task.intercept = data_or_null(intercept);
         const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
         task.y = column(y, task.n_rows);
         if (weight.given()) task.weight = column(weight, task.n_rows);
@@ -326,12 +347,14 @@ PyObject* binary_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n
     });
 }
 
-/// z, gamma, w0, w1, out, n_threads
+/// z, gamma, w0, w1, out, n_threads, intercept
 PyObject* binary_posterior_logit(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 6);
+        require_arguments(n_args, 7);
         const Buffer z(args[0], false), out(args[4], true);
         Task task = task_of(z, 1, as_double(args[1]));
+        const std::vector<double> intercept = intercepts(args[6], 1);
+        task.intercept = data_or_null(intercept);
         const double shift = std::log(as_double(args[2]) / as_double(args[3]));
         task.log_class_weight = &shift;
         task.out = like_margins(out, z);
@@ -339,12 +362,14 @@ PyObject* binary_posterior_logit(PyObject*, PyObject* const* args, Py_ssize_t n_
     });
 }
 
-/// y, z, weight, gamma, class_weight, out, n_threads
+/// y, z, weight, gamma, class_weight, out, n_threads, intercept
 PyObject* multiclass_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 7);
+        require_arguments(n_args, 8);
         const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[5], true);
         Task task = task_of(z, 2, as_double(args[3]));
+        const std::vector<double> intercept = intercepts(args[7], task.n_classes);
+        task.intercept = data_or_null(intercept);
         const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
         task.y = column(y, task.n_rows);
         if (weight.given()) task.weight = column(weight, task.n_rows);
@@ -355,13 +380,15 @@ PyObject* multiclass_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     });
 }
 
-/// y, z, weight, gamma, class_weight, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads
+/// y, z, weight, gamma, class_weight, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads, intercept
 PyObject* multiclass_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 11);
+        require_arguments(n_args, 12);
         const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
         const Buffer gradient(args[8], true), hessian(args[9], true);
         Task task = task_of(z, 2, as_double(args[3]));
+        const std::vector<double> intercept = intercepts(args[11], task.n_classes);
+        task.intercept = data_or_null(intercept);
         const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
         task.y = column(y, task.n_rows);
         if (weight.given()) task.weight = column(weight, task.n_rows);
@@ -374,12 +401,14 @@ PyObject* multiclass_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize
     });
 }
 
-/// z, gamma, class_weight, out, n_threads
+/// z, gamma, class_weight, out, n_threads, intercept
 PyObject* multiclass_log_posterior(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     return guarded([&] {
-        require_arguments(n_args, 5);
+        require_arguments(n_args, 6);
         const Buffer z(args[0], false), out(args[3], true);
         Task task = task_of(z, 2, as_double(args[1]));
+        const std::vector<double> intercept = intercepts(args[5], task.n_classes);
+        task.intercept = data_or_null(intercept);
         const std::vector<double> log_class_weight = logarithms(class_weights(args[2], task.n_classes));
         task.log_class_weight = log_class_weight.data();
         task.out = like_margins(out, z);

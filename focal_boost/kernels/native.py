@@ -43,7 +43,10 @@ if _wanted := os.environ.get("FOCAL_BOOST_DISPATCH"):
 
 def _converted(function: Callable[..., int], *args: Any, outputs: tuple[int, ...]) -> int:
     """Call again with arrays that the loops take, and copy results back; `outputs` are positions of output arrays."""
-    plain = [np.array(x, dtype=np.float64) if isinstance(x, np.ndarray) else x for x in args]
+    plain = [
+        np.empty(x.shape) if i in outputs else np.array(x, dtype=np.float64) if isinstance(x, np.ndarray) else x
+        for i, x in enumerate(args)
+    ]
     status = function(*plain)
     if status == _DONE:
         for i in outputs:
@@ -59,9 +62,10 @@ def binary_loss(
     class_weight: tuple[float, float],
     out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Focal loss of each row, times its weight."""
-    args = (y, z, weight, gamma, *class_weight, out, n_threads)
+    args = (y, z, weight, gamma, *class_weight, out, n_threads, intercept)
     status = _native.binary_loss(*args)
     if status == _CONVERT:
         status = _converted(_native.binary_loss, *args, outputs=(6,))
@@ -81,10 +85,25 @@ def binary_gradient_hessian(
     gradient_out: np.ndarray,
     hessian_out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Gradient and curvature of each row with respect to its margin, times its weight."""
     w0, w1 = class_weight
-    args = (y, z, weight, gamma, w0, w1, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads)
+    args = (
+        y,
+        z,
+        weight,
+        gamma,
+        w0,
+        w1,
+        expected,
+        max_step,
+        hessian_scale,
+        gradient_out,
+        hessian_out,
+        n_threads,
+        intercept,
+    )
     status = _native.binary_gradient_hessian(*args)
     if status == _CONVERT:
         status = _converted(_native.binary_gradient_hessian, *args, outputs=(9, 10))
@@ -93,10 +112,15 @@ def binary_gradient_hessian(
 
 
 def binary_posterior_logit(
-    z: np.ndarray, gamma: float, class_weight: tuple[float, float], out: np.ndarray, n_threads: int = 1
+    z: np.ndarray,
+    gamma: float,
+    class_weight: tuple[float, float],
+    out: np.ndarray,
+    n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Logit of the class probability that a margin stands for."""
-    args = (z, gamma, *class_weight, out, n_threads)
+    args = (z, gamma, *class_weight, out, n_threads, intercept)
     if _native.binary_posterior_logit(*args) == _CONVERT:
         _converted(_native.binary_posterior_logit, *args, outputs=(4,))
 
@@ -109,9 +133,10 @@ def multiclass_loss(
     class_weight: np.ndarray,
     out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Focal loss of each row, times its weight."""
-    args = (y, z, weight, gamma, class_weight, out, n_threads)
+    args = (y, z, weight, gamma, class_weight, out, n_threads, intercept)
     status = _native.multiclass_loss(*args)
     if status == _CONVERT:
         status = _converted(_native.multiclass_loss, *args, outputs=(5,))
@@ -131,11 +156,23 @@ def multiclass_gradient_hessian(
     gradient_out: np.ndarray,
     hessian_out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Gradient and diagonal curvature of each row with respect to its margins, times its weight; shapes (n, K)."""
     args = (
-        y, z, weight, gamma, class_weight, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads,
-    )  # fmt: skip
+        y,
+        z,
+        weight,
+        gamma,
+        class_weight,
+        expected,
+        max_step,
+        hessian_scale,
+        gradient_out,
+        hessian_out,
+        n_threads,
+        intercept,
+    )
     status = _native.multiclass_gradient_hessian(*args)
     if status == _CONVERT:
         status = _converted(_native.multiclass_gradient_hessian, *args, outputs=(8, 9))
@@ -144,9 +181,9 @@ def multiclass_gradient_hessian(
 
 
 def multiclass_log_posterior(
-    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1
+    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1, intercept: Any = None
 ) -> None:
     """Logarithm of the class probabilities that margins stand for, up to a constant a row."""
-    args = (z, gamma, class_weight, out, n_threads)
+    args = (z, gamma, class_weight, out, n_threads, intercept)
     if _native.multiclass_log_posterior(*args) == _CONVERT:
         _converted(_native.multiclass_log_posterior, *args, outputs=(3,))

@@ -12,6 +12,7 @@ posterior. Expected curvature and step bound are derived where they are computed
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +39,12 @@ def _blocks(n: int, width: int = 1) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def _margins(block: np.ndarray) -> np.ndarray:
-    """Double-precision copy of a block of margins, infinities replaced."""
-    return np.clip(block.astype(np.float64), -_FAR, _FAR)
+def _margins(block: np.ndarray, intercept: Any) -> np.ndarray:
+    """Double-precision copy of a block of margins, plus the intercept, infinities replaced."""
+    z = block.astype(np.float64)
+    if intercept is not None:
+        z += intercept
+    return np.clip(z, -_FAR, _FAR, out=z)
 
 
 def _ratio_to_small(numerator: np.ndarray, small: np.ndarray) -> np.ndarray:
@@ -122,11 +126,12 @@ def binary_loss(
     class_weight: tuple[float, float],
     out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Focal loss of each row, times its weight: ``w1 q**gamma a`` for y = 1, ``w0 p**gamma b`` for y = 0."""
     w0, w1 = class_weight
     for rows in _blocks(len(z)):
-        zb = _margins(z[rows])
+        zb = _margins(z[rows], intercept)
         t = _binary_labels(y[rows])
         s = _Side(zb, gamma)
         wrong = s.big_gamma * s.cost_small
@@ -153,6 +158,7 @@ def binary_gradient_hessian(
     gradient_out: np.ndarray,
     hessian_out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Gradient and curvature of each row with respect to its margin, times its weight.
 
@@ -166,7 +172,7 @@ def binary_gradient_hessian(
     """
     w0, w1 = class_weight
     for rows in _blocks(len(z)):
-        zb = _margins(z[rows])
+        zb = _margins(z[rows], intercept)
         t = _binary_labels(y[rows])
         s = _Side(zb, gamma)
         positive = zb >= 0
@@ -202,7 +208,12 @@ def _finish(
 
 
 def binary_posterior_logit(
-    z: np.ndarray, gamma: float, class_weight: tuple[float, float], out: np.ndarray, n_threads: int = 1
+    z: np.ndarray,
+    gamma: float,
+    class_weight: tuple[float, float],
+    out: np.ndarray,
+    n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Logit of the class probability that a margin stands for: ``log u0 - log u1``, strictly increasing in z.
 
@@ -213,7 +224,7 @@ def binary_posterior_logit(
     w0, w1 = class_weight
     shift = np.log(w0 / w1)
     for rows in _blocks(len(z)):
-        zb = _margins(z[rows])
+        zb = _margins(z[rows], intercept)
         s = _Side(zb, gamma)
         rho_small = s.cost_small / s.big
         rho_big = _ratio_to_small(s.cost_big, s.small)
@@ -324,12 +335,13 @@ def multiclass_loss(
     class_weight: np.ndarray,
     out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Focal loss of each row, times its weight: ``w_t q_t**gamma a_t`` for the true class t."""
     n, k = z.shape
     for rows in _blocks(n, k):
         t = _class_labels(y[rows], k)
-        s = _Softmax(_margins(np.ascontiguousarray(z[rows].T)), gamma)
+        s = _Softmax(_margins(z[rows], intercept).T.copy(), gamma)
         loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
         if weight is not None:
             loss *= weight[rows]
@@ -349,6 +361,7 @@ def multiclass_gradient_hessian(
     gradient_out: np.ndarray,
     hessian_out: np.ndarray,
     n_threads: int = 1,
+    intercept: Any = None,
 ) -> None:
     """Gradient and diagonal curvature of each row with respect to its margins, times its weight; shapes (n, K).
 
@@ -365,7 +378,7 @@ def multiclass_gradient_hessian(
     w = class_weight[:, None]
     for rows in _blocks(n, k):
         t = _class_labels(y[rows], k)
-        s = _Softmax(_margins(np.ascontiguousarray(z[rows].T)), gamma)
+        s = _Softmax(_margins(z[rows], intercept).T.copy(), gamma)
         slope = s.slope(gamma, w)
         true = np.arange(k)[:, None] == t
         # p_k - delta_tk with the complement for the true class
@@ -399,13 +412,13 @@ def _exact_diagonal(s: _Softmax, slope: np.ndarray, gamma: float, t: np.ndarray,
 
 
 def multiclass_log_posterior(
-    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1
+    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1, intercept: Any = None
 ) -> None:
     """Logarithm of the class probabilities that margins stand for, up to a constant a row: ``log(p_k / -A_k)``."""
     n, k = z.shape
     w = class_weight[:, None]
     for rows in _blocks(n, k):
-        zb = _margins(np.ascontiguousarray(z[rows].T))
+        zb = _margins(z[rows], intercept).T.copy()
         s = _Softmax(zb, gamma)
         log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho)
         # Margins that tie with top take a different path above; they shall stay tied to the last bit.
