@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint sanitize cuda-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
@@ -19,6 +19,16 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tests of the compiled kernels on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
+	PATH="$(abspath $(BIN)):$$PATH" PYTHON="$(abspath $(BIN))/python" sh scripts/sanitize.sh $(PYTEST_ARGS)
+
+# The formulas as device code, where nvcc is found; no GPU is needed.
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
+cuda-check:
+	for arch in sm_80 sm_90; do $(NVCC) -std=c++17 -arch=$$arch -I focal_boost/kernels -cubin -o /dev/null tests/focal_device.cu || exit 1; done
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "focal_boost needs Python 3.11 or newer: make PYTHON=python3.12")'

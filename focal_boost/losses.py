@@ -261,7 +261,7 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z))
         out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
         getattr(kernels, f"{self._kind}_loss")(
-            y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads)
+            y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
         )
         return out
 

@@ -851,3 +851,55 @@ def test_importing_the_package_imports_no_optional_library():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Intercept, threads, speed
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_intercept_is_added_to_the_margins(n_outputs, order):
+    rng = np.random.default_rng(0)
+    loss = BinaryFocalLoss(1.3) if n_outputs == 1 else MulticlassFocalLoss(3, 1.3)
+    z = np.asarray(rng.normal(size=(300,) if n_outputs == 1 else (300, 3)), order=order)
+    y = rng.integers(0, loss.n_classes, 300)
+    intercept = 0.7 if n_outputs == 1 else np.array([0.7, -0.2, 0.1])
+    for ours, theirs in zip(
+        loss.gradient_hessian(y, z, intercept=intercept), loss.gradient_hessian(y, z + intercept), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loss(y, z, intercept=intercept) == loss(y, z + intercept)
+    assert loss.posterior_log_loss(y, z, intercept=intercept) == loss.posterior_log_loss(y, z + intercept)
+    with pytest.raises(ValueError, match="shape"):
+        loss(y, z, intercept=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("n_threads", [None, -1, 0, 2, 5])
+def test_results_do_not_depend_on_threads(n_threads):
+    rng = np.random.default_rng(0)
+    loss, z, y = MulticlassFocalLoss(4), rng.normal(size=(40_000, 4)), rng.integers(0, 4, 40_000)
+    for ours, theirs in zip(
+        loss.gradient_hessian(y, z, n_threads=n_threads), loss.gradient_hessian(y, z, n_threads=1), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_numpy_kernels_warn_once_on_large_data():
+    code = """
+import warnings, numpy as np, sys
+sys.modules["focal_boost.kernels._native"] = None
+import focal_boost
+z = np.zeros(1_000_001)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    loss = focal_boost.BinaryFocalLoss()
+    loss.gradient_hessian(z, z)
+    loss.gradient_hessian(z, z)
+    loss.gradient_hessian(z[:10], z[:10])
+print([str(w.message) for w in caught])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "FOCAL_BOOST_KERNELS"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.count("install it again where a C++ compiler is found") == 1
