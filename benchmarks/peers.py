@@ -1,0 +1,79 @@
+"""Focal objectives of other packages behind one face; those that are not installed are left out.
+
+``pip install --no-deps imbalance-xgboost bokbokbok gbdtCBL imlightgbm`` installs them. Each entry takes labels
+(float64, shape (n,)), margins (float64, shape (n,) or (n, K)) and gamma, and returns gradient and second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Objective = Callable[[np.ndarray, np.ndarray, float], Any]
+
+
+def _data(y: np.ndarray) -> Any:
+    """What stands for a DMatrix or Dataset: it only has to know its labels, so that nothing else is timed."""
+    return SimpleNamespace(get_label=lambda: y)
+
+
+def catboost_formula(y: np.ndarray, z: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives as CatBoost's `Focal` defines them (alpha = 1/2), in NumPy; its own code is not callable."""
+    p = np.clip(1 / (1 + np.exp(-z)), 1e-13, 1 - 1e-13)
+    sign = 2 * y - 1
+    pt = np.where(y == 1, p, 1 - p)
+    power, inner = 0.5 * (1 - pt) ** gamma, gamma * pt * np.log(pt) + pt - 1
+    slope = gamma * np.log(pt) + gamma + 1
+    gradient = sign * power * inner
+    return gradient, (power * slope - gamma * power / (1 - pt) * inner) * pt * (1 - pt)
+
+
+def binary_peers() -> dict[str, Objective]:
+    """Binary objectives by name."""
+    peers: dict[str, Objective] = {"CatBoost's formula": catboost_formula}
+    try:
+        from imxgboost.focal_loss import Focal_Binary_Loss
+
+        peers["imbalance-xgboost"] = lambda y, z, gamma: Focal_Binary_Loss(gamma).focal_binary_object(z, _data(y))
+    except ImportError:
+        pass
+    try:
+        from bokbokbok.loss_functions.classification import WeightedFocalLoss
+
+        peers["bokbokbok"] = lambda y, z, gamma: WeightedFocalLoss(alpha=1.0, gamma=gamma)(z, _data(y))
+    except ImportError:
+        pass
+    try:
+        from gbdtCBL.binary import FLLoss
+
+        peers["gbdtCBL"] = lambda y, z, gamma: FLLoss(gamma)(y, z)
+    except ImportError:
+        pass
+    try:
+        from imlightgbm.objective import binary_focal_objective
+
+        peers["imlightgbm"] = binary_focal_objective
+    except ImportError:
+        pass
+    return peers
+
+
+def multiclass_peers(n_classes: int) -> dict[str, Objective]:
+    """Multiclass objectives by name."""
+    peers: dict[str, Objective] = {}
+    try:
+        from gbdtCBL.xgbmulti import XGBFLMulti
+
+        peers["gbdtCBL"] = lambda y, z, gamma: XGBFLMulti(gamma)(y, z)
+    except ImportError:
+        pass
+    try:
+        from imlightgbm.objective import multiclass_focal_objective
+
+        peers["imlightgbm"] = lambda y, z, gamma: multiclass_focal_objective(y, z, gamma, n_classes)
+    except ImportError:
+        pass
+    return peers
