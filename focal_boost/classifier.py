@@ -84,6 +84,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters of the inner estimator that an objective of one's own would silently ignore are refused.
 
+    `alpha` changes what the trees attend to, not what is predicted: posteriors undo it, so `predict` stays the most
+    probable label. To find more of a rare class, choose a threshold, for instance with scikit-learn's
+    TunedThresholdClassifierCV.
+
     Examples
     --------
     >>> from lightgbm import LGBMClassifier

@@ -361,7 +361,6 @@ def test_learns_at_a_share_of_one_in_a_thousand(library):
         assert expit(objective.intercept) < 0.1
         booster = objective.portable(library.train(objective, library.data(X, y), 50))
         precision[gamma] = average_precision_score(y_test, library.margins(booster, X_test))
-        assert np.abs(library.leaves(booster)[1:]).max() <= 8.0 + abs(objective.intercept) / 0.1
     assert precision[0.0] > 0.2
     assert precision[2.0] >= 0.9 * precision[0.0]
 
