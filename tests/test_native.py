@@ -305,16 +305,16 @@ def test_nan_margins_stay_nan_and_touch_no_other_row(level, gamma, expected):
 @pytest.mark.parametrize("bad", [-1, 2, 0.5, np.nan, np.inf, -np.inf, 1e300, 2**62, -(2**62)])
 def test_labels_that_are_not_allowed(level, bad, n_threads):
     dtype = np.int64 if isinstance(bad, int) else np.float64
-    y = np.zeros(100_000, dtype)
-    y[[70_001, 99_999]] = bad
-    z = margins(100_000)
+    y = np.zeros(150_000, dtype)
+    y[[70_001, 149_999]] = bad
+    z = margins(150_000)
     if bad == 0.5:
         binary(compiled, z, y=y, n_threads=n_threads)
     else:
         assert_same_error(lambda kernels: binary(kernels, z, y=y, n_threads=n_threads))
-        loss = np.empty(100_000)
+        loss = np.empty(150_000)
         assert_same_error(lambda kernels: kernels.binary_loss(y, z, None, 2.0, (1.0, 1.0), loss, n_threads))
-    z = margins((100_000, 2))
+    z = margins((150_000, 2))
     assert_same_error(lambda kernels: multiclass(kernels, z, y=y, n_threads=n_threads))
     assert_same_error(lambda kernels: kernels.multiclass_loss(y, z, None, 2.0, np.ones(2), z[:, 0].copy(), n_threads))
 

@@ -53,9 +53,9 @@ std::atomic<const Loops*> active_loops{kSupported.back()};
 // ---------------------------------------------------------------------------------------------------------------------
 // Threads
 
-/// Elements below which a thread of its own does not pay: starting one costs some 20 microseconds, so each should have
-/// a few hundred microseconds to do.
-constexpr std::size_t kElementsPerThread = 32768;
+/// Elements below which a thread of its own does not pay: starting one costs some 20 microseconds, and after a round the
+/// booster's OpenMP threads still spin on the other cores for milliseconds, so that small work is done sooner alone.
+constexpr std::size_t kElementsPerThread = 65536;
 
 /// Elements that a thread takes at a time.
 constexpr std::size_t kElementsPerChunk = 16384;
