@@ -6,6 +6,7 @@ The arithmetic is in `focal_boost.kernels`.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -136,17 +137,16 @@ def _check_threads(n_threads: int | None) -> int:
 _SLOW_ELEMENTS = 1_000_000
 
 
-def _warn_if_slow(elements: int) -> None:
-    """Say once that compiled kernels would be many times as fast, where the data are large enough to matter."""
-    if elements > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
-        os.environ["FOCAL_BOOST_KERNELS"] = "numpy"  # what is in use anyway: this process and its children are told
-        warnings.warn(
-            f"gradients of {elements:,} elements are computed by NumPy, since focal_boost was installed without its "
-            "compiled kernels, which are many times as fast; install it again where a C++ compiler is found (or from a "
-            "wheel for this platform), or set FOCAL_BOOST_KERNELS=numpy to silence this",
-            UserWarning,
-            stacklevel=3,
-        )
+@functools.cache
+def _warn_of_numpy() -> None:
+    """Say once in the life of a process that compiled kernels would be many times as fast."""
+    warnings.warn(
+        f"gradients of more than {_SLOW_ELEMENTS:,} elements are computed by NumPy, since focal_boost was installed "
+        "without its compiled kernels, which are many times as fast; install it again where a C++ compiler is found "
+        "(or from a wheel for this platform), or set FOCAL_BOOST_KERNELS=numpy to silence this",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _check_out(out: Any, name: str, like: np.ndarray) -> np.ndarray:
@@ -316,7 +316,8 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z))
         gradient = _check_out(gradient_out, "gradient_out", z)
         hessian = _check_out(hessian_out, "hessian_out", z)
-        _warn_if_slow(z.size)
+        if z.size > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
+            _warn_of_numpy()
         getattr(kernels, f"{self._kind}_gradient_hessian")(
             y,
             z,
