@@ -1,0 +1,15 @@
+"""Every example in a docstring runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm", "losses", "xgboost"])
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(f"focal_boost.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
