@@ -20,7 +20,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import assert_all_finite, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _num_samples,
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
@@ -167,8 +166,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         train_X = self._check_X(X, reset=True)
         classes, codes = _encode(y)
         check_consistent_length(train_X, codes)
-        loss = self._make_loss(classes, codes, sample_weight)
-        weight = self._combine_weights(inner, y, sample_weight)
+        weight = _check_sample_weight(sample_weight, len(codes))
+        loss = self._make_loss(classes, codes, weight)
+        weight = self._combine_weights(inner, y, weight)
         fit_params = {
             name: value.estimator_ if isinstance(value, FocalClassifier) else value
             for name, value in fit_params.items()
@@ -275,17 +275,16 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         return scipy.sparse.csr_matrix(X) if scipy.sparse.issparse(X) else X
 
     def _make_loss(
-        self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
+        self, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None
     ) -> BinaryFocalLoss | MulticlassFocalLoss:
-        alpha = _resolve_alpha(self.alpha, classes, codes, sample_weight)
+        alpha = _resolve_alpha(self.alpha, classes, codes, weight)
         shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
         if len(classes) == 2:
             return BinaryFocalLoss(**shape)
         return MulticlassFocalLoss(len(classes), **shape)
 
-    def _combine_weights(self, inner: Any, y: Any, sample_weight: Any) -> np.ndarray | None:
+    def _combine_weights(self, inner: Any, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
-        weight = _check_sample_weight(sample_weight, _num_samples(y))
         class_weight = getattr(inner, "class_weight", None)
         if class_weight is None:
             return weight
@@ -383,12 +382,11 @@ def _check_sample_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     return weight
 
 
-def _resolve_alpha(alpha: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: Any) -> Any:
+def _resolve_alpha(alpha: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None) -> Any:
     """What a loss takes for alpha, from what a user may give: by label, by share, or as it is."""
     if isinstance(alpha, str):
         if alpha != "balanced":
             raise ValueError(f"alpha={alpha!r} is not known; the only string is 'balanced'")
-        weight = _check_sample_weight(sample_weight, len(codes))
         counts = np.bincount(codes, weights=weight, minlength=len(classes))
         if not counts.all():
             empty = classes[counts == 0].tolist()

@@ -190,11 +190,15 @@ class FocalObjective:
         n_threads = self.n_threads
         if isinstance(y_pred, lightgbm.Dataset):
             if n_threads is None:
-                params = y_pred.params or {}
-                n_threads = next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
+                n_threads = _given_threads(y_pred.params or {})
             # Both are kept by a constructed Dataset; weights that are all one are None.
             y_true, y_pred, sample_weight = y_pred.get_label(), y_true, y_pred.get_weight()
         return y_true, np.asarray(y_pred), sample_weight, n_threads
+
+
+def _given_threads(params: dict[str, Any]) -> int | None:
+    """Number of threads under whichever of its names it is given, as it is given."""
+    return next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
 
 
 def _split_model(text: str) -> tuple[str, list[str], str]:
@@ -363,7 +367,7 @@ def fit_estimator(
 
 def _threads(params: dict[str, Any]) -> int | None:
     """Threads of an estimator, counted as joblib does: -1 is all processors, -2 all but one."""
-    n_jobs = next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
+    n_jobs = _given_threads(params)
     return n_jobs if n_jobs is None or n_jobs > 0 else joblib.effective_n_jobs(n_jobs or -1)
 
 
