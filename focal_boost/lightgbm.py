@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import joblib
@@ -33,13 +34,17 @@ class FocalObjective:
     n_threads : int or None, default=None
         Threads for gradients and metrics, where the kernels are compiled. None is the ``num_threads`` of the Dataset
         where it has one, else all processors.
+    scale : float, default=1.0
+        Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
+        of a leaf, least gain); ``loss.log_loss_scale(intercept)`` makes them mean what they mean for the log loss, and
+        is what FocalClassifier uses. Metrics are not scaled.
 
     Raises
     ------
     TypeError
         If `loss` is not one of the two losses.
     ValueError
-        If the intercept is not finite or has the wrong shape.
+        If the intercept is not finite or has the wrong shape, or the scale is not positive.
 
     Notes
     -----
@@ -65,16 +70,25 @@ class FocalObjective:
     """
 
     def __init__(
-        self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int | None = None
+        self,
+        loss: BinaryFocalLoss | MulticlassFocalLoss,
+        intercept: Any = None,
+        n_threads: int | None = None,
+        *,
+        scale: float = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
         self.n_threads = n_threads
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
+            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
+        self.scale: float = float(scale)
 
     def __repr__(self) -> str:
-        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r})"
+        scale = "" if self.scale == 1.0 else f", scale={self.scale!r}"
+        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -107,6 +121,7 @@ class FocalObjective:
             n_threads,
             hessian_scale=self._hessian_scale,
             intercept=self.intercept,
+            scale=self.scale,
         )
 
     def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float, bool]]:
@@ -345,8 +360,9 @@ def fit_estimator(
     params = estimator.get_params()
     started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
     started = started or params.get("boost_from_average") is False
-    intercept = None if started else loss.fit_intercept_only(y, sample_weight)
-    objective = FocalObjective(loss, intercept, _threads(params))
+    intercept = loss.fit_intercept_only(y, sample_weight)
+    scale = loss.log_loss_scale(intercept)
+    objective = FocalObjective(loss, None if started else intercept, _threads(params), scale=scale)
 
     # LGBMClassifier would add a log loss of raw scores by itself.
     silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,17 @@ class FocalObjective:
     n_threads : int or None, default=None
         Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the DMatrix where
         it has one, else all processors.
+    scale : float, default=1.0
+        Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
+        of a leaf, least gain); ``loss.log_loss_scale(intercept)`` makes them mean what they mean for the log loss, and
+        is what FocalClassifier uses. Metrics are not scaled.
 
     Raises
     ------
     TypeError
         If `loss` is not one of the two losses.
     ValueError
-        If the intercept is not finite or has the wrong shape.
+        If the intercept is not finite or has the wrong shape, or the scale is not positive.
 
     Notes
     -----
@@ -67,16 +72,25 @@ class FocalObjective:
     """
 
     def __init__(
-        self, loss: BinaryFocalLoss | MulticlassFocalLoss, intercept: Any = None, n_threads: int | None = None
+        self,
+        loss: BinaryFocalLoss | MulticlassFocalLoss,
+        intercept: Any = None,
+        n_threads: int | None = None,
+        *,
+        scale: float = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
         self.n_threads = n_threads
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
+            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
+        self.scale: float = float(scale)
 
     def __repr__(self) -> str:
-        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r})"
+        scale = "" if self.scale == 1.0 else f", scale={self.scale!r}"
+        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -117,6 +131,7 @@ class FocalObjective:
             np.empty(margins.shape, dtype=np.float32),
             n_threads,
             hessian_scale=1.0 if self.loss.n_outputs == 1 else _SOFTMAX_HESSIAN_SCALE,
+            scale=self.scale,
         )
 
     def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -263,7 +278,11 @@ def fit_estimator(
     named = [] if named is None else [named] if isinstance(named, str) or callable(named) else list(named)
     functions = [metric for metric in named if callable(metric)]
     metrics = _Metrics(loss, functions, estimator.n_jobs, follow=_name(named[-1]) if named else "focal_loss")
-    objective = FocalObjective(loss, _start(estimator, loss, y, sample_weight, fit_params), estimator.n_jobs)
+    intercept = loss.fit_intercept_only(y, sample_weight)
+    # Unless the user's own base_score, margins or earlier model give the start.
+    given = (own["base_score"], fit_params.get("base_margin"), fit_params.get("xgb_model"))
+    start = intercept if all(value is None for value in given) else None
+    objective = FocalObjective(loss, start, estimator.n_jobs, scale=loss.log_loss_scale(intercept))
 
     estimator.objective = objective
     # A list of functions alone is not taken.
@@ -288,18 +307,6 @@ def fit_estimator(
     for name in silenced:
         estimator.kwargs.pop(name, None)
         estimator.__dict__.pop(name, None)
-
-
-def _start(
-    estimator: Any,
-    loss: BinaryFocalLoss | MulticlassFocalLoss,
-    y: np.ndarray,
-    sample_weight: np.ndarray | None,
-    fit_params: dict[str, Any],
-) -> Any:
-    """Start margin, unless the user's own base_score, margins or earlier model give one."""
-    given = (estimator.base_score, fit_params.get("base_margin"), fit_params.get("xgb_model"))
-    return loss.fit_intercept_only(y, sample_weight) if all(value is None for value in given) else None
 
 
 def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:

@@ -319,6 +319,51 @@ def test_hessian_scale_multiplies_the_bounded_curvature(case, scale):
     np.testing.assert_allclose(scaled_h, scale * h, rtol=1e-15)
 
 
+@pytest.mark.parametrize("scale", [2.0, 0.1])
+def test_scale_multiplies_the_loss(case, scale):
+    for scaled, own in zip(case.derivatives(scale=scale), case.derivatives(), strict=True):
+        np.testing.assert_allclose(scaled, scale * own, rtol=1e-14)
+
+
+@gammas
+@pytest.mark.parametrize("share", [1e-3, 0.05, 0.5, 0.9])
+def test_log_loss_scale_gives_a_constant_the_curvature_of_the_log_loss(gamma, share):
+    """By definition: twice the mean over the label of central differences of the gradient at the best constant."""
+    loss = BinaryFocalLoss(gamma, max_step=None)
+    z = loss.fit_intercept_only([0, 1], [1 - share, share])
+    d = 1e-6
+    up, down = (loss.gradient_hessian([0, 1], np.full(2, z + e))[0] for e in (d, -d))
+    curvature = (1 - share) * (up - down)[0] / (2 * d) + share * (up - down)[1] / (2 * d)
+    assert loss.log_loss_scale(z) * curvature == pytest.approx(share * (1 - share), rel=1e-6)
+
+
+@gammas
+def test_log_loss_scale_of_several_classes(gamma):
+    shares = np.array([0.7, 0.25, 0.05])
+    loss, d = MulticlassFocalLoss(3, gamma, max_step=None), 1e-6
+    start = loss.fit_intercept_only(np.arange(3), shares)
+    curvature = 0.0
+    for k in range(3):
+        up, down = (np.tile(start, (3, 1)) for _ in range(2))
+        up[:, k] += d
+        down[:, k] -= d
+        change = loss.gradient_hessian(np.arange(3), up)[0] - loss.gradient_hessian(np.arange(3), down)[0]
+        curvature += shares @ change[:, k] / (2 * d)
+    assert loss.log_loss_scale(start) * curvature == pytest.approx((shares * (1 - shares)).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 2.0, 20.0, 1000.0])
+@pytest.mark.parametrize("share", [0.0, 1e-12, 0.5, 1.0])
+def test_log_loss_scale_is_finite_and_positive(gamma, share):
+    for loss, y in ((BinaryFocalLoss(gamma), [0, 1]), (MulticlassFocalLoss(2, gamma), [0, 1])):
+        assert 0 < loss.log_loss_scale(loss.fit_intercept_only(y, [1 - share, share])) < np.inf
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, (1.0, 10.0)])
+def test_log_loss_needs_no_scale(alpha):
+    assert BinaryFocalLoss(0.0, alpha).log_loss_scale(-1.0) == 1.0
+
+
 @hessians
 @pytest.mark.parametrize("max_step", [0.5, 3.0, 8.0])
 @gammas

@@ -107,6 +107,32 @@ def test_lightgbm_train_cv_and_classifier_use_one_object(n_classes):
 
 @each_library
 @each_task
+def test_the_classifier_scales_the_loss_to_the_curvature_of_the_log_loss(library, n_classes):
+    """With an L2 penalty, which a factor on the loss does not leave alone."""
+    table = draw(n_classes=n_classes)
+    loss, objective = start(library, n_classes, table)
+    scaled = library.Objective(loss, objective.intercept, scale=loss.log_loss_scale(objective.intercept))
+    assert "scale" in repr(scaled)
+    assert "scale" not in repr(objective)
+    settings = {"learning_rate": 0.1, "max_depth": 4, "reg_lambda": 5.0}
+    own = FocalClassifier(library.classifier(n_estimators=10, **settings, **library.quiet)).fit(*table)
+    margins = []
+    for each in (scaled, objective):
+        booster = library.train(each, library.data(*table), rounds=10, **settings)
+        margins.append(library.margins(each.portable(booster), table.X))
+    distance = [np.abs(own.decision_function(table.X) - margin).max() for margin in margins]
+    assert distance[0] < 1e-5 < distance[1]
+
+
+@each_library
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), "2", True, None])
+def test_a_scale_that_is_no_positive_number_is_refused(library, scale):
+    with pytest.raises(ValueError, match="scale=.*positive number"):
+        library.Objective(make_loss(2), scale=scale)
+
+
+@each_library
+@each_task
 def test_calling_conventions_agree_and_weights_multiply(library, n_classes):
     table = draw(300, n_classes=n_classes)
     _, objective = start(library, n_classes, table)

@@ -1,0 +1,269 @@
+"""The summary of quality.py: from one line a training to ranks, tests, tables and pictures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _report import RESULTS, machine, markdown_table
+from scipy import stats
+
+BASE = "built-in"
+STABLE_BASE = "built-in, stabilised"
+Scores = dict[str, dict[str, float]]  # contender -> table -> mean over seeds
+
+LIBRARY_NAMES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
+
+
+def scores(rows: list[dict[str, str]], library: str, metric: str, task: str | None = None) -> Scores:
+    """Mean of a metric over the seeds, by contender and table; a training that failed leaves its table out."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        binary = row["n_classes"] == "2"
+        if row["library"] == library and not row["error"] and task in (None, "binary" if binary else "multiclass"):
+            values[row["contender"]][row["table"]].append(float(row[metric]))
+    return {name: {table: float(np.mean(v)) for table, v in tables.items()} for name, tables in values.items()}
+
+
+def geometric_ratio(ours: dict[str, float], theirs: dict[str, float]) -> float:
+    common = sorted(ours.keys() & theirs.keys())
+    return float(np.exp(np.mean([np.log(ours[t] / theirs[t]) for t in common]))) if common else np.nan
+
+
+def win_share(ours: dict[str, float], theirs: dict[str, float], lower: bool) -> float:
+    """Share of tables on which ours is better; ties count half."""
+    common = sorted(ours.keys() & theirs.keys())
+    sign = -1 if lower else 1
+    wins = [0.5 + 0.5 * np.sign(sign * (ours[t] - theirs[t])) for t in common]
+    return float(np.mean(wins)) if common else np.nan
+
+
+def mean_difference(ours: dict[str, float], theirs: dict[str, float]) -> float:
+    common = sorted(ours.keys() & theirs.keys())
+    return float(np.mean([ours[t] - theirs[t] for t in common])) if common else np.nan
+
+
+def wilcoxon(ours: dict[str, float], theirs: dict[str, float]) -> float:
+    common = sorted(ours.keys() & theirs.keys())
+    differences = np.array([ours[t] - theirs[t] for t in common])
+    return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+
+
+class Ranks:
+    """Mean ranks over the tables that all contenders finished, Friedman's test, Nemenyi's critical difference.
+
+    Demšar 2006 (JMLR 7).
+    """
+
+    def __init__(self, table: Scores, names: list[str], lower: bool) -> None:
+        self.names = [name for name in names if name in table]
+        common = sorted(set.intersection(*(set(table[name]) for name in self.names)))
+        values = np.array([[table[name][t] for name in self.names] for t in common])
+        ranks = stats.rankdata(values if lower else -values, axis=1)
+        self.n, k = ranks.shape
+        self.mean = dict(zip(self.names, ranks.mean(axis=0), strict=True))
+        self.p = float(stats.friedmanchisquare(*ranks.T).pvalue)
+        critical = stats.studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2)
+        self.difference = float(critical * np.sqrt(k * (k + 1) / (6 * self.n)))
+
+
+def ranked_names(rows: list[dict[str, str]], library: str) -> list[str]:
+    """Contenders that serve both tasks and hence all tables."""
+    binary, multiclass = (scores(rows, library, "log_loss_stopped", task) for task in ("binary", "multiclass"))
+    order = {row["contender"]: None for row in rows if row["library"] == library}
+    return [name for name in order if name in binary and name in multiclass]
+
+
+def contender_table(rows: list[dict[str, str]], library: str, when: str) -> str:
+    """All contenders against the built-in objective at the library's defaults."""
+    get = lambda metric, task=None: scores(rows, library, f"{metric}_{when}", task)  # noqa: E731
+    log_loss, brier, ece, f1 = get("log_loss"), get("brier"), get("ece"), get("macro_f1")
+    precision, recall_1, recall_5 = (get(m, "binary") for m in ("average_precision", "recall_1", "recall_5"))
+    order = list({row["contender"]: None for row in rows if row["library"] == library})
+    of_library = [row for row in rows if row["library"] == library]
+    lines = []
+    for name in order:
+        mine = [row for row in of_library if row["contender"] == name]
+        failed = sum(bool(row["error"]) for row in mine)
+        diverged = sum(float(row[f"diverged_{when}"]) for row in mine if not row["error"])
+        if name not in log_loss:
+            lines.append([name, f"{len(mine)}", f"{failed}", *["-"] * 10])
+            continue
+        lines.append(
+            [
+                name,
+                f"{len(mine)}",
+                f"{failed}",
+                f"{diverged:.0f}",
+                f"{geometric_ratio(log_loss[name], log_loss[BASE]):.3f}",
+                f"{wilcoxon(log_loss[name], log_loss[BASE]):.2g}",
+                f"{geometric_ratio(brier[name], brier[BASE]):.3f}",
+                f"{mean_difference(ece[name], ece[BASE]):+.4f}",
+                f"{mean_difference(f1[name], f1[BASE]):+.4f}",
+                f"{mean_difference(precision.get(name, {}), precision[BASE]):+.4f}",
+                f"{100 * win_share(precision.get(name, {}), precision[BASE], lower=False):.0f} %",
+                f"{mean_difference(recall_1.get(name, {}), recall_1[BASE]):+.3f}",
+                f"{mean_difference(recall_5.get(name, {}), recall_5[BASE]):+.3f}",
+            ]
+        )
+    header = ["contender", "runs", "failed", "diverged", "log loss, ratio", "p", "Brier, ratio", "ECE", "macro-F1"]
+    header += ["AP", "AP better", "recall at 1 %", "recall at 5 %"]
+    return markdown_table(header, lines)
+
+
+def versus(rows: list[dict[str, str]], library: str, ours: str, others: list[str]) -> str:
+    """One contender against others, early-stopped: on how many tables it is better."""
+    log_loss = scores(rows, library, "log_loss_stopped")
+    precision = scores(rows, library, "average_precision_stopped")
+    if library != "catboost" and any(row["library"] == "catboost" for row in rows):
+        for metric, table in (("log_loss", log_loss), ("average_precision", precision)):
+            table |= scores(rows, "catboost", f"{metric}_stopped")
+    lines = [
+        [
+            name,
+            f"{len(log_loss[ours].keys() & log_loss[name].keys())}",
+            f"{100 * win_share(precision[ours], precision[name], lower=False):.0f} %",
+            f"{mean_difference(precision[ours], precision[name]):+.4f}",
+            f"{100 * win_share(log_loss[ours], log_loss[name], lower=True):.0f} %",
+            f"{geometric_ratio(log_loss[ours], log_loss[name]):.3f}",
+        ]
+        for name in others
+        if name in log_loss
+    ]
+    header = [f"{ours} against", "tables", "AP better on", "AP, difference", "log loss better on", "log loss, ratio"]
+    return markdown_table(header, lines)
+
+
+def worst_tables(rows: list[dict[str, str]], library: str, ours: str, count: int = 6) -> str:
+    """Tables on which a contender loses most log loss to the built-in objective, and where it gains most."""
+    log_loss = scores(rows, library, "log_loss_stopped")
+    common = log_loss[ours].keys() & log_loss[BASE].keys()
+    ratios = sorted(((log_loss[ours][t] / log_loss[BASE][t], t) for t in common), reverse=True)
+    chosen = ratios if len(ratios) <= 2 * count else [*ratios[:count], *ratios[-count:]]
+    lines = [[t, f"{log_loss[BASE][t]:.4f}", f"{log_loss[ours][t]:.4f}", f"{ratio:.3f}"] for ratio, t in chosen]
+    return markdown_table(["table", BASE, ours, "ratio"], lines)
+
+
+def rank_picture(all_ranks: dict[str, dict[str, Ranks]], path: Path) -> None:
+    """Mean ranks with Nemenyi's critical difference, one panel per library and metric."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metrics = list(next(iter(all_ranks.values())))
+    most = max(len(ranks.names) for by_metric in all_ranks.values() for ranks in by_metric.values())
+    fig, axes = plt.subplots(
+        len(all_ranks),
+        len(metrics),
+        figsize=(6.4 * len(metrics), 0.36 * most * len(all_ranks) + 1.6),
+        squeeze=False,
+        constrained_layout=True,
+    )
+    for line, (library, by_metric) in zip(axes, all_ranks.items(), strict=True):
+        for axis, (metric, ranks) in zip(line, by_metric.items(), strict=True):
+            names = sorted(ranks.names, key=ranks.mean.__getitem__)
+            best = ranks.mean[names[0]]
+            for place, name in enumerate(names):
+                focal = name.startswith(("focal", "FocalClassifierCV"))
+                color = "#0072B2" if focal else "#D55E00" if name.startswith("built-in") else "#777777"
+                axis.plot(ranks.mean[name], place, "o", color=color)
+                axis.text(ranks.mean[name] + 0.12, place, name, va="center", fontsize=8, color=color)
+            axis.axvspan(best, best + ranks.difference, color="#DDDDDD", zorder=0, linewidth=0)
+            axis.set_yticks([])
+            axis.invert_yaxis()
+            axis.set_xlim(best - 0.4, max(ranks.mean.values()) + 3.2)
+            axis.set_title(f"{LIBRARY_NAMES[library]}: {metric} ({ranks.n} tables)", fontsize=10)
+            axis.set_xlabel("mean rank; grey: not told apart from the best (Nemenyi, 5 %)", fontsize=8)
+            for side in ("left", "right", "top"):
+                axis.spines[side].set_visible(False)
+    fig.savefig(path, dpi=130)
+    plt.close(fig)
+
+
+def reliability_picture(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], path: Path) -> None:
+    """Observed shares over predicted probabilities: sigmoid of the margin against the posterior."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, len(curves), figsize=(3.6 * len(curves), 3.9), constrained_layout=True, squeeze=False)
+    colors = {"sigmoid of the margin": "#D55E00", "posterior": "#0072B2", "built-in log loss": "#777777"}
+    for axis, (table, by_kind) in zip(axes[0], curves.items(), strict=True):
+        axis.plot([1e-4, 1], [1e-4, 1], color="black", linewidth=0.8)
+        for kind, (predicted, observed) in by_kind.items():
+            axis.plot(predicted, observed, "o-", color=colors[kind], markersize=4, linewidth=1.2, label=kind)
+        axis.set(title=table, xlabel="predicted probability", xscale="symlog", yscale="symlog")
+        axis.set_xscale("logit", nonpositive="clip")
+        axis.set_yscale("logit", nonpositive="clip")
+        axis.set_xlim(5e-4, 0.9995)
+        axis.set_ylim(5e-4, 0.9995)
+        axis.minorticks_off()
+    axes[0, 0].set_ylabel("observed share of the rare class")
+    axes[0, -1].legend(frameon=False, fontsize=8, loc="upper left")
+    fig.savefig(path, dpi=130)
+    plt.close(fig)
+
+
+def goals(rows: list[dict[str, str]], library: str, name: str) -> list[str]:
+    """Whether a contender is as good as the two references, a line for each."""
+    log_loss, f1 = scores(rows, library, "log_loss_stopped"), scores(rows, library, "macro_f1_stopped")
+    precision = scores(rows, library, "average_precision_stopped", "binary")
+    lines = []
+    for base in (BASE, STABLE_BASE):
+        if name not in log_loss or base not in log_loss:
+            continue
+        lines.append(
+            f"- {name} against {base}: log loss {geometric_ratio(log_loss[name], log_loss[base]):.3f} times, average "
+            f"precision better on {100 * win_share(precision[name], precision[base], lower=False):.0f} % of the binary "
+            f"tables ({mean_difference(precision[name], precision[base]):+.4f}), "
+            f"macro-F1 {mean_difference(f1[name], f1[base]):+.4f}."
+        )
+    return lines
+
+
+def write(rows: list[dict[str, str]], command: str, max_rows: int, peers: list[str]) -> Path:
+    """Write results/quality.md and the picture of ranks."""
+    libraries = [name for name in ("lightgbm", "xgboost") if any(row["library"] == name for row in rows)]
+    tables, seeds = {row["table"] for row in rows}, {row["seed"] for row in rows}
+    text: list[Any] = [
+        "# Focal boosting on real tables",
+        f"Command: `{command}`. {len(tables)} tables, {len(seeds)} seeds, at most {max_rows:,} rows of each; "
+        "60 % train, 15 % validation, 25 % test. Plain settings are the library's defaults; stabilised ones have "
+        "learning_rate 0.05, min_child_weight 1 and reg_lambda 1. One line a training in "
+        "[quality.csv](quality.csv).",
+        machine(),
+        "Ratios are geometric means over tables, differences means, both against `built-in` at the library's defaults; "
+        "p is Wilcoxon's signed-rank test of the log loss over tables. AP is average precision, on binary tables, and "
+        "so are recalls, at a share of rows looked at. A run has diverged where its log loss is more than 15 % above "
+        "that of always answering the class shares.",
+    ]
+    all_ranks = {}
+    for library in libraries:
+        text += [f"## {LIBRARY_NAMES[library]}", "After 100 rounds:", contender_table(rows, library, "fixed")]
+        text += ["Early-stopped:", contender_table(rows, library, "stopped")]
+        names = ranked_names(rows, library)
+        by_metric = {
+            "log loss": Ranks(scores(rows, library, "log_loss_stopped"), names, lower=True),
+            "average precision": Ranks(scores(rows, library, "average_precision_stopped"), names, lower=False),
+        }
+        all_ranks[library] = by_metric
+        for metric, ranks in by_metric.items():
+            order = sorted(ranks.names, key=ranks.mean.__getitem__)
+            listed = ", ".join(f"{name} {ranks.mean[name]:.2f}" for name in order)
+            text.append(
+                f"Mean ranks of {metric}, early-stopped ({ranks.n} tables, Friedman p = {ranks.p:.2g}, critical "
+                f"difference {ranks.difference:.2f}): {listed}."
+            )
+        ours = [name for name in ("focal 1", "focal 2", "FocalClassifierCV") if name in by_metric["log loss"].names]
+        text += ["\n".join(line for name in ours for line in goals(rows, library, name))]
+        text += [versus(rows, library, name, peers) for name in ours]
+        text += [worst_tables(rows, library, name) for name in ours]
+    rank_picture(all_ranks, RESULTS / "quality_ranks.png")
+    text += ["![ranks](quality_ranks.png)", "![reliability](quality_reliability.png)"]
+    path = RESULTS / "quality.md"
+    path.write_text("\n\n".join(text) + "\n")
+    return path
