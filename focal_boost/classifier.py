@@ -167,7 +167,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         classes, codes = _encode(y)
         check_consistent_length(train_X, codes)
         weight = _check_sample_weight(sample_weight, len(codes))
-        loss = self._make_loss(classes, codes, weight)
+        loss = self._make_loss(classes, np.bincount(codes, weights=weight))
         weight = self._combine_weights(inner, y, weight)
         fit_params = {
             name: value.estimator_ if isinstance(value, FocalClassifier) else value
@@ -274,10 +274,11 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         # LightGBM predicts on sparse matrices, not on SciPy's newer sparse arrays. The values are shared.
         return scipy.sparse.csr_matrix(X) if scipy.sparse.issparse(X) else X
 
-    def _make_loss(
-        self, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None
-    ) -> BinaryFocalLoss | MulticlassFocalLoss:
-        alpha = _resolve_alpha(self.alpha, classes, codes, weight)
+    def _make_loss(self, classes: np.ndarray, totals: np.ndarray) -> BinaryFocalLoss | MulticlassFocalLoss:
+        """The loss for these classes, of which `totals` are the sums of weights."""
+        if not totals.any():
+            raise ValueError("sample_weight is zero in every row: at least one row must count")
+        alpha = _resolve_alpha(self.alpha, classes, totals)
         shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
         if len(classes) == 2:
             return BinaryFocalLoss(**shape)
@@ -288,14 +289,17 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         class_weight = getattr(inner, "class_weight", None)
         if class_weight is None:
             return weight
+        self._check_class_weight(class_weight)
+        inner.set_params(class_weight=None)
+        by_class = compute_sample_weight(class_weight, y)
+        return by_class if weight is None else weight * by_class
+
+    def _check_class_weight(self, class_weight: Any) -> None:
         if self.alpha is not None:
             raise ValueError(
                 f"class weights are given twice, by alpha={self.alpha!r} and by class_weight={class_weight!r} of the "
                 "estimator: keep alpha, which predict_proba undoes, and leave class_weight None"
             )
-        inner.set_params(class_weight=None)
-        by_class = compute_sample_weight(class_weight, y)
-        return by_class if weight is None else weight * by_class
 
     def _check_eval_set(
         self,
@@ -308,29 +312,16 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         classes: np.ndarray,
     ) -> list[tuple[Any, np.ndarray]] | None:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
-        if "eval_X" in fit_params or "eval_y" in fit_params:
-            if eval_set is not None:
-                raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
-            eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
-            eval_set = list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
-        if eval_set is None:
+        given = _eval_pairs(eval_set, fit_params)
+        if given is None:
             return None
-        if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
-            eval_set = [eval_set]
         pairs = []
-        for i, pair in enumerate(eval_set):
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ValueError(f"eval_set[{i}] is not a pair (X, y); pass eval_set=[(X_val, y_val)]")
+        for i, pair in enumerate(given):
             if pair[0] is X and pair[1] is y:
                 pairs.append((train_X, codes))
                 continue
             labels = _check_labels(pair[1])
-            unseen = np.setdiff1d(labels, classes)
-            if len(unseen):
-                raise ValueError(
-                    f"the labels of eval_set[{i}] hold {unseen.tolist()[:5]}, which y does not: the classes are "
-                    f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
-                )
+            _check_known(labels, classes, i)
             features = self._check_X(pair[0], reset=False)
             check_consistent_length(features, labels)
             pairs.append((features, np.searchsorted(classes, labels)))
@@ -349,6 +340,32 @@ def _library_of(estimator: Any) -> ModuleType:
     )
 
 
+def _eval_pairs(eval_set: Any, fit_params: dict[str, Any]) -> list[tuple[Any, Any]] | None:
+    """Evaluation sets as a list of pairs; ``eval_X`` and ``eval_y`` leave `fit_params` for it."""
+    if "eval_X" in fit_params or "eval_y" in fit_params:
+        if eval_set is not None:
+            raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
+        eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
+        eval_set = list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
+    if eval_set is None:
+        return None
+    if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
+        eval_set = [eval_set]
+    for i, pair in enumerate(eval_set):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"eval_set[{i}] is not a pair (X, y); pass eval_set=[(X_val, y_val)]")
+    return [tuple(pair) for pair in eval_set]
+
+
+def _check_known(labels: np.ndarray, classes: np.ndarray, i: int) -> None:
+    unseen = np.setdiff1d(labels, classes)
+    if len(unseen):
+        raise ValueError(
+            f"the labels of eval_set[{i}] hold {unseen.tolist()[:5]}, which y does not: the classes are "
+            f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
+        )
+
+
 def _check_labels(y: Any) -> np.ndarray:
     labels = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
@@ -358,12 +375,16 @@ def _check_labels(y: Any) -> np.ndarray:
 
 def _encode(y: Any) -> tuple[np.ndarray, np.ndarray]:
     classes, codes = np.unique(_check_labels(y), return_inverse=True)
+    _check_several(classes)
+    return classes, codes
+
+
+def _check_several(classes: np.ndarray) -> None:
     if len(classes) < 2:
         raise ValueError(
             f"y holds only one class, {classes.tolist()}: a classifier needs rows of at least two; "
             "check the filter or the split that made y"
         )
-    return classes, codes
 
 
 def _check_sample_weight(sample_weight: Any, n: int) -> np.ndarray | None:
@@ -377,21 +398,18 @@ def _check_sample_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     if not np.all((weight >= 0) & (weight < np.inf)):
         bad = weight[~((weight >= 0) & (weight < np.inf))][0]
         raise ValueError(f"sample_weight holds {bad:g}, but weights must be finite and >= 0; drop such rows")
-    if not weight.any():
-        raise ValueError("sample_weight is zero in every row: at least one row must count")
     return weight
 
 
-def _resolve_alpha(alpha: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None) -> Any:
+def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
     """What a loss takes for alpha, from what a user may give: by label, by share, or as it is."""
     if isinstance(alpha, str):
         if alpha != "balanced":
             raise ValueError(f"alpha={alpha!r} is not known; the only string is 'balanced'")
-        counts = np.bincount(codes, weights=weight, minlength=len(classes))
-        if not counts.all():
-            empty = classes[counts == 0].tolist()
+        if not totals.all():
+            empty = classes[totals == 0].tolist()
             raise ValueError(f"alpha='balanced' needs weight in every class, but {empty} have only weights of zero")
-        return tuple(counts.sum() / (len(classes) * counts))
+        return tuple(totals.sum() / (len(classes) * totals))
     if isinstance(alpha, Mapping):
         known = set(classes.tolist())
         if set(alpha) != known:

@@ -339,12 +339,16 @@ def fit_estimator(
     sample_weight: np.ndarray | None,
     eval_set: list[tuple[Any, np.ndarray]] | None,
     fit_params: dict[str, Any],
+    *,
+    intercept: Any = None,
+    n_threads: int | None = None,
+    over_workers: Any = None,
 ) -> None:
-    """Fit an LGBMClassifier in place with a focal loss.
+    """Fit an LGBMClassifier, or the DaskLGBMRegressor that stands for one on a cluster, in place with a focal loss.
 
     Parameters
     ----------
-    estimator : LGBMClassifier
+    estimator : LGBMClassifier or DaskLGBMRegressor
         A clone that belongs to the caller.
     loss : BinaryFocalLoss or MulticlassFocalLoss
     X : array-like of shape (n, n_features)
@@ -354,20 +358,29 @@ def fit_estimator(
     eval_set : list of (X, y) or None
     fit_params : dict
         Further arguments of ``estimator.fit``.
+    intercept : float or ndarray of shape (K,), default=None
+        Margin to start from; None fits it to `y`, which only arrays in memory allow.
+    n_threads : int or None, default=None
+        Threads of the objective; None is the number that the estimator was given.
+    over_workers : ClusterMetrics, default=None
+        On a cluster, what adds up metrics.
     """
     fit_params = dict(fit_params)
     own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
     params = estimator.get_params()
     started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
     started = started or params.get("boost_from_average") is False
-    intercept = loss.fit_intercept_only(y, sample_weight)
+    if intercept is None:
+        intercept = loss.fit_intercept_only(y, sample_weight)
     scale = loss.log_loss_scale(intercept)
-    objective = FocalObjective(loss, None if started else intercept, _threads(params), scale=scale)
+    n_threads = _threads(params) if n_threads is None else n_threads
+    objective = FocalObjective(loss, None if started else intercept, n_threads, scale=scale)
 
     # LGBMClassifier would add a log loss of raw scores by itself.
     silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
     estimator.set_params(objective=objective, **silenced)
-    fit_params["eval_metric"] = [objective.metric, *(_on_posterior(metric, objective) for metric in own_metrics)]
+    metrics = [objective.metric, *(_on_posterior(metric, objective) for metric in own_metrics)]
+    fit_params["eval_metric"] = metrics if over_workers is None else [over_workers.metric(m) for m in metrics]
     fit_params.update(_eval_arguments(estimator, eval_set))
 
     estimator.fit(X, y, sample_weight=sample_weight, **fit_params)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import xgboost
 from scipy.special import expit
+from xgboost import collective
 
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
@@ -153,17 +155,21 @@ class FocalObjective:
         XGBoost hands values of its own metrics functions on with six decimals, so that a focal loss of 3e-7 would be
         read as 0 and end early stopping. The natural logarithm of the focal loss comes last, the place that early
         stopping follows, and keeps a relative precision of 1e-6 however small the loss is.
+
+        In distributed training, where XGBoost averages over workers whatever they report, each reports the mean over
+        the rows of all of them.
         """
         if isinstance(y_pred, xgboost.DMatrix):
-            margins, n_threads = y_true, self._threads(y_pred)
             labels, weights = _labels_and_weights(y_pred)
-            focal = self.loss(labels, margins, weights, n_threads)
+            posterior, focal = _means(
+                [self.loss.posterior_log_loss, self.loss], labels, y_true, weights, self._threads(y_pred)
+            )
             return [
-                ("posterior_log_loss", self.loss.posterior_log_loss(labels, margins, weights, n_threads)),
+                ("posterior_log_loss", posterior),
                 ("focal_loss", focal),
                 ("log_focal_loss", math.log(focal) if focal > 0 else -math.inf),
             ]
-        return self.loss(y_true, y_pred, sample_weight, self.n_threads)
+        return _means([self.loss], y_true, y_pred, sample_weight, self.n_threads)[0]
 
     def _threads(self, data: xgboost.DMatrix) -> int | None:
         return self.n_threads if self.n_threads is not None else getattr(data, "nthread", None)
@@ -182,6 +188,23 @@ class FocalObjective:
         xgboost.Booster
         """
         return booster
+
+
+def _means(functions: list[Callable[..., float]], labels: Any, scores: Any, weights: Any, *rest: Any) -> list[float]:
+    """Weighted means of functions of ``(labels, scores, weights, *rest)``, over the rows of all workers of a training.
+
+    Every worker has to call it equally often, with rows or without. A function that is not a mean over rows is
+    averaged all the same, by the weight of the rows.
+    """
+    if collective.get_world_size() == 1:
+        return [function(labels, scores, weights, *rest) for function in functions]
+    weight = float(len(labels) if weights is None else np.sum(weights, dtype=np.float64))
+    sums = np.zeros(len(functions) + 1)
+    if weight > 0:
+        sums[:-1] = [weight * function(labels, scores, weights, *rest) for function in functions]
+        sums[-1] = weight
+    sums = collective.allreduce(sums, collective.Op.SUM)
+    return (sums[:-1] / sums[-1]).tolist()
 
 
 def _labels_and_weights(data: xgboost.DMatrix) -> tuple[np.ndarray, np.ndarray | None]:
@@ -257,12 +280,15 @@ def fit_estimator(
     sample_weight: np.ndarray | None,
     eval_set: list[tuple[Any, np.ndarray]] | None,
     fit_params: dict[str, Any],
+    *,
+    intercept: Any = None,
+    n_threads: int | None = None,
 ) -> None:
-    """Fit an XGBClassifier or XGBRFClassifier in place with a focal loss.
+    """Fit an XGBClassifier, XGBRFClassifier or DaskXGBClassifier in place with a focal loss.
 
     Parameters
     ----------
-    estimator : XGBClassifier or XGBRFClassifier
+    estimator : XGBClassifier, XGBRFClassifier or DaskXGBClassifier
         A clone that belongs to the caller.
     loss : BinaryFocalLoss or MulticlassFocalLoss
     X : array-like of shape (n, n_features)
@@ -272,17 +298,23 @@ def fit_estimator(
     eval_set : list of (X, y) or None
     fit_params : dict
         Further arguments of ``estimator.fit``.
+    intercept : float or ndarray of shape (K,), default=None
+        Margin to start from; None fits it to `y`, which only arrays in memory allow.
+    n_threads : int or None, default=None
+        Threads of the objective; None is ``estimator.n_jobs``.
     """
+    n_threads = estimator.n_jobs if n_threads is None else n_threads
     own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
     named = own["eval_metric"]
     named = [] if named is None else [named] if isinstance(named, str) or callable(named) else list(named)
     functions = [metric for metric in named if callable(metric)]
-    metrics = _Metrics(loss, functions, estimator.n_jobs, follow=_name(named[-1]) if named else "focal_loss")
-    intercept = loss.fit_intercept_only(y, sample_weight)
+    metrics = _Metrics(loss, functions, n_threads, follow=_name(named[-1]) if named else "focal_loss")
+    if intercept is None:
+        intercept = loss.fit_intercept_only(y, sample_weight)
     # Unless the user's own base_score, margins or earlier model give the start.
     given = (own["base_score"], fit_params.get("base_margin"), fit_params.get("xgb_model"))
     start = intercept if all(value is None for value in given) else None
-    objective = FocalObjective(loss, start, estimator.n_jobs, scale=loss.log_loss_scale(intercept))
+    objective = FocalObjective(loss, start, n_threads, scale=loss.log_loss_scale(intercept))
 
     estimator.objective = objective
     # A list of functions alone is not taken.
@@ -377,17 +409,23 @@ class _Metrics(xgboost.callback.TrainingCallback):
         self.score = focal_loss
 
     def _evaluate(self, y_true: np.ndarray, margins: np.ndarray, sample_weight: Any) -> dict[str, float]:
-        values = {
-            "posterior_log_loss": self.loss.posterior_log_loss(y_true, margins, sample_weight, self.n_threads),
-            "focal_loss": self.loss(y_true, margins, sample_weight, self.n_threads),
+        functions = {
+            "posterior_log_loss": self.loss.posterior_log_loss,
+            "focal_loss": self.loss,
+            **{_name(function): self._on_posterior(function) for function in self.functions},
         }
-        if self.functions:
+        values = _means(list(functions.values()), y_true, margins, sample_weight, self.n_threads)
+        return dict(zip(functions, values, strict=True))
+
+    def _on_posterior(self, function: Any) -> Callable[..., float]:
+        """A metric function of the user, on margins."""
+
+        def score(y_true: np.ndarray, margins: np.ndarray, sample_weight: Any, n_threads: int | None) -> float:
             proba = self.loss.predict_proba(margins)
-            y_score = proba[:, 1] if self.loss.n_outputs == 1 else proba
             weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-            for function in self.functions:
-                values[_name(function)] = float(function(y_true, y_score, **weighted))
-        return values
+            return float(function(y_true, proba[:, 1] if self.loss.n_outputs == 1 else proba, **weighted))
+
+        return score
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Complete the log of this round."""

@@ -1,0 +1,703 @@
+"""Focal loss on a Dask cluster.
+
+`DaskFocalClassifier` does for DaskXGBClassifier and DaskLGBMClassifier what `FocalClassifier` does on one machine.
+Without it, XGBoost's own Dask interface takes the objective as it is. Class shares belong to the whole cluster, so the
+intercept is computed from them and not from the rows of a worker; the metric adds up rows over the workers by itself::
+
+    import dask.array as da
+    from xgboost import dask as xgb_dask
+    from focal_boost import BinaryFocalLoss
+    from focal_boost.xgboost import FocalObjective
+
+    loss = BinaryFocalLoss(gamma=2.0)
+    positive = float(y.mean())  # y: a Dask array of 0 and 1
+    objective = FocalObjective(loss, loss.fit_intercept_only([0, 1], [1 - positive, positive]), n_threads=1)
+    data = xgb_dask.DaskDMatrix(client, X, y)
+    result = xgb_dask.train(client, {**params, **objective.params}, data, 100, obj=objective,
+                            custom_metric=objective.metric, evals=[(data, "train")])
+    margins = xgb_dask.predict(client, result, X, output_margin=True)  # loss.predict_proba(...) for each chunk
+
+LightGBM evaluates metrics on each worker's rows alone and lets each worker stop early by itself, which leaves the
+others waiting; only `DaskFocalClassifier` adds them up.
+
+Importing this module imports Dask and distributed, but neither XGBoost nor LightGBM.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import time
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import distributed
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from focal_boost.classifier import (
+    FocalClassifier,
+    _check_known,
+    _check_labels,
+    _check_sample_weight,
+    _check_several,
+    _eval_pairs,
+    _library_of,
+)
+
+__all__ = ["DaskFocalClassifier"]
+
+# Parameters of the Dask estimators that their namesakes for one machine do not have.
+_CLUSTER_PARAMS = {"DaskLGBMClassifier": "client", "DaskXGBClassifier": "coll_cfg"}
+
+# Arguments of fit with one entry a row of the training data, and those with a list of such, one an evaluation set.
+_OF_ROWS = ("base_margin", "init_score")
+_OF_EVAL_ROWS = ("sample_weight_eval_set", "base_margin_eval_set", "eval_sample_weight", "eval_init_score")
+_EVAL_WEIGHTS = ("sample_weight_eval_set", "eval_sample_weight")
+
+
+class DaskFocalClassifier(FocalClassifier):
+    """FocalClassifier on a Dask cluster.
+
+    Parameters
+    ----------
+    estimator : DaskXGBClassifier or DaskLGBMClassifier, default=None
+        Unfitted; it is cloned and never touched. None is ``DaskLGBMClassifier()``.
+    gamma, alpha, hessian, max_step, posterior
+        As for `FocalClassifier`. Class shares for ``alpha="balanced"`` are those of the whole cluster.
+    client : distributed.Client, default=None
+        None is the client of `estimator`, or else the current one. It is neither cloned nor pickled.
+
+    Attributes
+    ----------
+    classes_, n_features_in_, feature_names_in_, loss_, feature_importances_, evals_result_, best_iteration_
+        As for `FocalClassifier`.
+    estimator_ : XGBClassifier or LGBMClassifier
+        Fitted on labels 0 to K - 1; an ordinary one, which knows of no cluster.
+
+    See Also
+    --------
+    FocalClassifier : the same on one machine; `to_local` gives one.
+
+    Notes
+    -----
+    Labels, weights and partitions are read once before training, where they lie; labels, class shares and the intercept
+    are those of all workers, and a worker may lack a class. Partitions without rows are left out. X, y and weights have
+    to be cut into rows alike, and stay in the memory of the cluster until training ends.
+
+    Metrics are weighted means over the rows of all workers, the same number on each, so that all workers stop early
+    together, wherever an evaluation set lies. This holds for ``focal_loss``, ``posterior_log_loss`` and every metric
+    function that is a mean over rows; others, areas under curves for instance, become averages over the workers by the
+    weight of their rows. XGBoost's built-in metrics are added up by XGBoost.
+
+    If a worker dies while it trains, both libraries give up: their error is raised, with a note on what happened. The
+    cluster and a model fitted before stay usable.
+
+    Predictions follow their input: lazy arrays with the chunks of X, lazy Series and data frames with its index and
+    divisions, and without Dask where X is not a Dask collection.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from lightgbm import DaskLGBMClassifier
+    >>> from focal_boost.dask import DaskFocalClassifier
+    >>> with Client(n_workers=2, threads_per_worker=1) as client:  # doctest: +SKIP
+    ...     X = da.random.random((10_000, 5), chunks=(2_500, 5))
+    ...     y = (X[:, 0] > 0.95).astype(int)
+    ...     model = DaskFocalClassifier(DaskLGBMClassifier(n_estimators=20), client=client).fit(X, y)
+    ...     model.predict_proba(X)[:3].compute().shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        gamma: float = 2.0,
+        alpha: Any = None,
+        hessian: str = "expected",
+        max_step: float | None = 8.0,
+        posterior: bool = True,
+        client: Any = None,
+    ) -> None:
+        super().__init__(estimator, gamma=gamma, alpha=alpha, hessian=hessian, max_step=max_step, posterior=posterior)
+        self.client = client
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None, **fit_params: Any
+    ) -> DaskFocalClassifier:
+        """Train on the cluster.
+
+        Parameters
+        ----------
+        X : dask.array.Array or dask.dataframe.DataFrame of shape (n, n_features)
+            Categorical columns need known categories.
+        y : dask.array.Array or dask.dataframe.Series of shape (n,)
+            Labels of any kind, in as many partitions as X.
+        sample_weight : dask.array.Array or dask.dataframe.Series of shape (n,), default=None
+            Finite weights >= 0.
+        eval_set : list of (X, y) pairs, default=None
+            Scored in each round; labels as in `y`.
+        **fit_params
+            The inner estimator's own arguments of ``fit``: ``sample_weight_eval_set`` (XGBoost) or
+            ``eval_sample_weight`` (LightGBM), callbacks, verbosity, and so on.
+
+        Returns
+        -------
+        DaskFocalClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is not one of the two, data are not Dask collections, or an argument of ``fit`` is not known.
+        ValueError
+            If data, labels, weights or parameters cannot be trained on; before any training, and without a change to a
+            model that was fitted before.
+        xgboost.core.XGBoostError, lightgbm.basic.LightGBMError
+            If a worker dies while it trains.
+        """
+        super().fit(X, y, sample_weight, eval_set=eval_set, **fit_params)
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
+        if y is None:
+            raise ValueError("DaskFocalClassifier requires y to be passed, but the target y is None")
+        library, inner = self._clone_estimator()
+        client = self._find_client()
+        fit_params = {
+            name: value.estimator_ if isinstance(value, FocalClassifier) else value
+            for name, value in fit_params.items()
+        }
+        pairs = _eval_pairs(eval_set, fit_params)
+        _check_fit_params(library, inner, fit_params)
+        self._check_features(X, "X", reset=True)
+        for i, (features, _) in enumerate(pairs or []):
+            self._check_features(features, f"X of eval_set[{i}]", reset=False)
+
+        train = _Rows("training", X, y, sample_weight, {name: fit_params.pop(name, None) for name in _OF_ROWS})
+        valid = None if pairs is None else _eval_rows(pairs, fit_params)
+        sets = [train, *(valid or [])]
+        _locate(client, sets)
+        classes, counts, totals = train.count(client)
+        _check_several(classes)
+        loss = self._make_loss(classes, totals)
+        for i, rows in enumerate(valid or []):
+            labels, _, eval_totals = rows.count(client)
+            _check_known(labels, classes, i)
+            if not eval_totals.any():
+                raise ValueError(f"the weights of eval_set[{i}] are zero in every row: at least one row must count")
+        by_class = self._pop_class_weight(inner, classes, counts)
+        intercept = loss.fit_intercept_only(np.arange(len(classes)), totals * by_class)
+        for rows in sets:
+            rows.encode(classes, by_class if rows is train else np.ones(len(classes)))
+        _locate(client, sets)
+        for rows, pair in zip(valid or [], pairs or [], strict=True):
+            if pair[0] is X and pair[1] is y:
+                # The same objects, which the libraries then do not store twice.
+                rows.X, rows.y = train.X, train.y
+
+        workers = client.nthreads()
+        fit_inner = {"focal_boost.lightgbm": _fit_lightgbm, "focal_boost.xgboost": _fit_xgboost}[library.__name__]
+        start = {"intercept": intercept, "n_threads": min(workers.values())}
+        try:
+            fit_inner(library, self._given_estimator(), inner, client, loss, train, valid, fit_params, start)
+        except Exception as error:
+            _note_lost_workers(error, client, set(workers))
+            raise
+        self.estimator_ = inner
+        self.classes_ = classes
+        self.loss_ = loss
+        self.evals_result_ = library.evals_result(inner)
+        self.best_iteration_ = library.best_iteration(inner)
+
+    def decision_function(self, X: Any, **predict_params: Any) -> Any:
+        """Margins of the trees, intercept included; lazy for a Dask collection.
+
+        Parameters
+        ----------
+        X : dask.array.Array, dask.dataframe.DataFrame, or what `FocalClassifier` takes, of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        dask.array.Array, dask.dataframe.Series or dask.dataframe.DataFrame of shape (n,) or (n, K)
+            An ndarray where X is not a Dask collection.
+        """
+        if not dask.is_dask_collection(X):
+            return super().decision_function(X, **predict_params)
+        return self._answer(X, "decision_function", predict_params)
+
+    def predict_proba(self, X: Any, **predict_params: Any) -> Any:
+        """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
+
+        Parameters
+        ----------
+        X : dask.array.Array, dask.dataframe.DataFrame, or what `FocalClassifier` takes, of shape (n, n_features)
+        **predict_params
+            As for `decision_function`.
+
+        Returns
+        -------
+        dask.array.Array or dask.dataframe.DataFrame of shape (n, K)
+            Columns in the order of `classes_`, which name those of a data frame. An ndarray where X is not a Dask
+            collection.
+        """
+        if not dask.is_dask_collection(X):
+            return super().predict_proba(X, **predict_params)
+        return self._answer(X, "predict_proba", predict_params)
+
+    def predict(self, X: Any, **predict_params: Any) -> Any:
+        """Most probable label of each row.
+
+        Parameters
+        ----------
+        X : dask.array.Array, dask.dataframe.DataFrame, or what `FocalClassifier` takes, of shape (n, n_features)
+        **predict_params
+            As for `decision_function`.
+
+        Returns
+        -------
+        dask.array.Array or dask.dataframe.Series of shape (n,)
+            An ndarray where X is not a Dask collection.
+        """
+        if not dask.is_dask_collection(X):
+            return super().predict(X, **predict_params)
+        return self._answer(X, "predict", predict_params)
+
+    def to_local(self) -> FocalClassifier:
+        """Return the fitted model as an ordinary FocalClassifier, which runs and unpickles without Dask.
+
+        Returns
+        -------
+        FocalClassifier
+
+        Raises
+        ------
+        NotFittedError
+            If there is no fitted model.
+        """
+        check_is_fitted(self)
+        params = self.get_params(deep=False)
+        del params["client"]
+        params["estimator"] = clone(self.estimator_)
+        local = FocalClassifier(**params)
+        fitted = {name: value for name, value in vars(self).items() if name not in (*params, "client")}
+        local.__dict__.update(fitted)
+        return local
+
+    def __sklearn_clone__(self) -> DaskFocalClassifier:
+        params = self.get_params(deep=False)
+        params["estimator"] = _clone_without_client(self.estimator)
+        params["alpha"] = clone(self.alpha, safe=False)
+        return type(self)(**params)
+
+    def __copy__(self) -> DaskFocalClassifier:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A client belongs to its process.
+        return {**super().__getstate__(), "client": None}
+
+    def _given_estimator(self) -> Any:
+        if self.estimator is not None:
+            return self.estimator
+        try:
+            from lightgbm import DaskLGBMClassifier
+        except ImportError as error:
+            raise ImportError(
+                "estimator=None stands for DaskLGBMClassifier(), but lightgbm is not installed: "
+                "pip install 'focal_boost[lightgbm]', or pass a DaskXGBClassifier"
+            ) from error
+        return DaskLGBMClassifier()
+
+    def _clone_estimator(self) -> tuple[Any, Any]:
+        """The library's module, and the estimator for one machine with the parameters of the one given."""
+        estimator = self._given_estimator()
+        name = type(estimator).__name__
+        if name not in _CLUSTER_PARAMS:
+            raise TypeError(
+                f"estimator is a {name}, but on a cluster it has to be a DaskLGBMClassifier or a DaskXGBClassifier; "
+                "FocalClassifier takes those for one machine"
+            )
+        library = _library_of(estimator)
+        params = estimator.get_params()
+        params.pop(_CLUSTER_PARAMS[name], None)
+        inner = clone(_local_class(name)(**params))
+        library.check_estimator(inner)
+        return library, inner
+
+    def _find_client(self) -> Any:
+        of_estimator = {} if self.estimator is None else vars(self.estimator)
+        client = self.client or of_estimator.get("client") or of_estimator.get("_client")
+        if client is None:
+            try:
+                client = distributed.default_client()
+            except ValueError as error:
+                raise ValueError(
+                    "there is no Dask client: start one, for instance distributed.Client(), or pass client="
+                ) from error
+        if client.asynchronous:
+            raise ValueError(f"client={client!r} is asynchronous, but fit is not: pass a client made without it")
+        return client
+
+    def _check_features(self, X: Any, name: str, *, reset: bool) -> None:
+        """Type, columns and names of features, without a look at the rows."""
+        if isinstance(X, dd.DataFrame):
+            unknown = [column for column in X.columns if _has_unknown_categories(X[column])]
+            if unknown:
+                raise ValueError(
+                    f"the categories of column {unknown[0]!r} of {name} are not known, so that each partition may "
+                    "number them differently: call X = X.categorize() first"
+                )
+            validate_data(self, X._meta, skip_check_array=True, reset=reset)
+        elif isinstance(X, da.Array):
+            if X.ndim != 2:
+                raise ValueError(f"{name} has shape {X.shape}, but features must have 2 dimensions")
+            validate_data(self, np.empty((1, X.shape[1])), skip_check_array=True, reset=reset)
+        else:
+            raise TypeError(
+                f"{name} is a {type(X).__name__}, not a Dask array or data frame: make one with "
+                "dask.array.from_array or dask.dataframe.from_pandas, or train FocalClassifier on one machine"
+            )
+
+    def _pop_class_weight(self, inner: Any, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Weight of each class by the inner estimator's own class_weight, which it would apply to encoded labels."""
+        class_weight = getattr(inner, "class_weight", None)
+        if class_weight is None:
+            return np.ones(len(classes))
+        self._check_class_weight(class_weight)
+        inner.set_params(class_weight=None)
+        if class_weight == "balanced":
+            return counts.sum() / (len(classes) * counts)
+        return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
+
+    def _answer(self, X: Any, method: str, params: dict[str, Any]) -> Any:
+        check_is_fitted(self)
+        self._check_features(X, "X", reset=False)
+        local = self.to_local()
+        # One thread a task: a worker runs as many tasks as it has threads.
+        local.estimator_ = copy.copy(local.estimator_).set_params(n_jobs=1)
+        model = dask.delayed(local, pure=False)
+        if isinstance(X, dd.DataFrame):
+            meta = _answer_frame(X._meta, local, method, params)
+            return X.map_partitions(_answer_frame, model, method, params, meta=meta)
+        X = X.rechunk({1: -1})
+        empty = _empty_answer(local, method)
+        shape = {"drop_axis": 1} if empty.ndim == 1 else {"chunks": (X.chunks[0], (empty.shape[1],))}
+        return X.map_blocks(_answer_array, model=model, method=method, params=params, meta=empty, **shape)
+
+
+def _answer_array(part: Any, model: FocalClassifier, method: str, params: dict[str, Any]) -> np.ndarray:
+    return getattr(model, method)(part, **params) if part.shape[0] else _empty_answer(model, method)
+
+
+def _answer_frame(part: Any, model: FocalClassifier, method: str, params: dict[str, Any]) -> Any:
+    values = _answer_array(part, model, method, params)
+    if values.ndim == 1:
+        return pd.Series(values, index=part.index)
+    return pd.DataFrame(values, index=part.index, columns=model.classes_)
+
+
+def _empty_answer(model: FocalClassifier, method: str) -> np.ndarray:
+    """What a method answers for no rows: its dtype and columns."""
+    if method == "predict":
+        return model.classes_[:0]
+    K = len(model.classes_)
+    # XGBoost answers in float32, LightGBM in float64.
+    dtype = np.float32 if _library_of(model.estimator_).__name__.endswith("xgboost") else np.float64
+    margins = np.zeros(1 if K == 2 else (1, K), dtype=dtype)
+    return (margins if method == "decision_function" else model.loss_.predict_proba(margins))[:0]
+
+
+def _has_unknown_categories(column: Any) -> bool:
+    return isinstance(column.dtype, pd.CategoricalDtype) and not column.cat.known
+
+
+def _clone_without_client(estimator: Any) -> Any:
+    """A clone that shares the client, which cannot be copied."""
+    client = None if estimator is None else vars(estimator).get("client")
+    if client is None:
+        return clone(estimator, safe=False)
+    params = {**estimator.get_params(deep=False), "client": None}
+    return clone(type(estimator)(**params)).set_params(client=client)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows on a cluster
+
+
+class _Share(NamedTuple):
+    """What a partition holds: rows, its labels, and how often and with which sum of weights each occurs."""
+
+    n: int
+    labels: np.ndarray
+    counts: np.ndarray
+    totals: np.ndarray
+
+
+class _Rows:
+    """A set of rows on a cluster: features, labels, weights, and whatever else the libraries take for each row."""
+
+    def __init__(self, name: str, X: Any, y: Any, weight: Any, others: dict[str, Any]) -> None:
+        self.name = name
+        self.X = X.rechunk({1: -1}) if isinstance(X, da.Array) else X
+        self.y = _check_vector(y, f"y of the {name} data")
+        self.weight = None if weight is None else _check_vector(weight, f"weight of the {name} data")
+        self.others = {key: value for key, value in others.items() if value is not None}
+        self.origins: list[tuple[str, Any]] = []
+        for key, value in self.items():
+            if value.npartitions != self.X.npartitions:
+                raise ValueError(
+                    f"X of the {name} data has {self.X.npartitions} partitions, but {key} has {value.npartitions}: cut "
+                    "both into rows alike, with rechunk or repartition"
+                )
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Name and collection of each part of the rows that there is."""
+        parts = {"X": self.X, "y": self.y, "weight": self.weight, **self.others}
+        return [(name, part) for name, part in parts.items() if part is not None]
+
+    def replace(self, collections: dict[int, Any]) -> None:
+        """Put other collections, by the id of the present ones, into their place."""
+        self.X, self.y = collections[id(self.X)], collections[id(self.y)]
+        self.weight = None if self.weight is None else collections[id(self.weight)]
+        self.others = {name: collections[id(value)] for name, value in self.others.items()}
+
+    def count(self, client: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels of all partitions, sorted, with the number of rows and the sum of weights of each.
+
+        Partitions without rows are dropped on the way.
+        """
+        names, collections = zip(*self.items(), strict=True)
+        parts = zip(*(_delayed(collection) for collection in collections), strict=True)
+        tasks = [
+            dask.delayed(_share, pure=False)(self.name, i, dict(zip(names, part, strict=True)))
+            for i, part in enumerate(parts)
+        ]
+        shares = client.gather(client.compute(tasks))
+        filled = [i for i, share in enumerate(shares) if share.n]
+        if not filled:
+            raise ValueError(f"the {self.name} data have no rows")
+        if len(filled) < len(shares):
+            self.replace({id(collection): collection.partitions[filled] for collection in collections})
+        shares = [shares[i] for i in filled]
+        self.lengths = [share.n for share in shares]
+        labels = np.unique(np.concatenate([share.labels for share in shares]))
+        counts, totals = np.zeros(len(labels)), np.zeros(len(labels))
+        for share in shares:
+            place = np.searchsorted(labels, share.labels)
+            counts[place] += share.counts
+            totals[place] += share.totals
+        return labels, counts, totals
+
+    def encode(self, classes: np.ndarray, by_class: np.ndarray) -> None:
+        """Turn labels into codes and multiply weights by those of the classes; both become arrays."""
+        self.origins = self.items()
+        labels = _delayed(self.y)
+        self.y = self._array([dask.delayed(_codes)(part, classes) for part in labels], np.int64)
+        if self.weight is not None or (by_class != 1).any():
+            weights = [None] * len(labels) if self.weight is None else _delayed(self.weight)
+            codes = _delayed(self.y)
+            parts = [dask.delayed(_weigh)(*part, by_class) for part in zip(codes, weights, strict=True)]
+            self.weight = self._array(parts, np.float64)
+
+    def ones(self) -> da.Array:
+        """Weights that change nothing."""
+        return da.ones(sum(self.lengths), chunks=(tuple(self.lengths),))
+
+    def _array(self, parts: list[Any], dtype: Any) -> da.Array:
+        arrays = [da.from_delayed(part, (n,), dtype) for part, n in zip(parts, self.lengths, strict=True)]
+        return da.concatenate(arrays)
+
+
+def _check_vector(values: Any, name: str) -> Any:
+    if not isinstance(values, (da.Array, dd.Series)):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}, not a Dask array or Series: make one with dask.array.from_array or "
+            "take a column of a data frame"
+        )
+    if values.ndim != 1:
+        raise ValueError(f"{name} has {values.ndim} dimensions, not one")
+    return values
+
+
+def _eval_rows(pairs: list[tuple[Any, Any]], fit_params: dict[str, Any]) -> list[_Rows]:
+    """Evaluation sets with their own weights and start scores, which leave `fit_params`."""
+    given = {name: fit_params.pop(name) for name in _OF_EVAL_ROWS if fit_params.get(name) is not None}
+    for name, values in given.items():
+        if len(values) != len(pairs):
+            raise ValueError(f"{name} has {len(values)} entries, but there are {len(pairs)} evaluation sets")
+    sets = []
+    for i, (X, y) in enumerate(pairs):
+        entries = {name: values[i] for name, values in given.items()}
+        weights = [entries.pop(name, None) for name in _EVAL_WEIGHTS]
+        weight = next((weight for weight in weights if weight is not None), None)
+        sets.append(_Rows(f"eval_set[{i}]", X, y, weight, entries))
+    return sets
+
+
+def _locate(client: Any, sets: list[_Rows]) -> None:
+    """Let the cluster load all rows; one that occurs twice is loaded once and stays one object."""
+    # What is replaced has to live until its successor is computed.
+    collections = {id(part): part for rows in sets for _, part in (*rows.items(), *rows.origins)}
+    located = dict(zip(collections, client.persist(list(collections.values())), strict=True))
+    distributed.wait(list(located.values()))
+    for rows in sets:
+        rows.replace(located)
+        rows.origins = []
+
+
+def _delayed(collection: Any) -> list[Any]:
+    parts = collection.to_delayed()
+    return parts if isinstance(parts, list) else parts.ravel().tolist()
+
+
+def _share(name: str, i: int, part: dict[str, Any]) -> _Share:
+    """Check a partition and sum it up; runs where it lies."""
+    n = len(part["y"])
+    for key, value in part.items():
+        if value.shape[0] != n:
+            raise ValueError(
+                f"partition {i} of {key} of the {name} data has {value.shape[0]} rows, but that of y has {n}: cut both "
+                "into rows alike"
+            )
+    if not n:
+        return _Share(0, np.empty(0), np.empty(0), np.empty(0))
+    labels, codes = np.unique(_check_labels(part["y"]), return_inverse=True)
+    weight = _check_sample_weight(part.get("weight"), n)
+    return _Share(n, labels, np.bincount(codes), np.bincount(codes, weights=weight).astype(np.float64))
+
+
+def _codes(labels: Any, classes: np.ndarray) -> np.ndarray:
+    return np.searchsorted(classes, np.asarray(labels)).astype(np.int64)
+
+
+def _weigh(codes: np.ndarray, weight: Any, by_class: np.ndarray) -> np.ndarray:
+    weights = by_class[codes]
+    return weights if weight is None else weights * np.asarray(weight, dtype=np.float64)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The libraries' estimators on a cluster
+
+
+def _local_class(name: str) -> Any:
+    """Class of the estimator for one machine."""
+    if name == "DaskLGBMClassifier":
+        import lightgbm
+
+        return lightgbm.LGBMClassifier
+    import xgboost
+
+    return xgboost.XGBClassifier
+
+
+def _check_fit_params(library: Any, inner: Any, fit_params: dict[str, Any]) -> None:
+    """Refuse what the Dask estimator's fit does not take, which it would notice on the workers only."""
+    known = set(inspect.signature(inner.fit).parameters) - {"self", "X", "y", "sample_weight", "eval_class_weight"}
+    unknown = sorted(set(fit_params) - known)
+    if unknown:
+        raise TypeError(f"fit() got arguments that Dask{type(inner).__name__} does not take: {', '.join(unknown)}")
+
+
+def _eval_params(valid: list[_Rows] | None, weight_name: str, others: tuple[str, ...]) -> dict[str, Any]:
+    """Arguments of fit with one entry an evaluation set; where one has weights, all have."""
+    params: dict[str, Any] = {}
+    if valid and any(rows.weight is not None for rows in valid):
+        params[weight_name] = [rows.ones() if rows.weight is None else rows.weight for rows in valid]
+    for name in others:
+        if valid and any(name in rows.others for rows in valid):
+            params[name] = [rows.others.get(name) for rows in valid]
+    return params
+
+
+def _fit_xgboost(
+    library: Any,
+    given: Any,
+    inner: Any,
+    client: Any,
+    loss: Any,
+    train: _Rows,
+    valid: list[_Rows] | None,
+    fit_params: dict[str, Any],
+    start: dict[str, Any],
+) -> None:
+    """Fit an XGBClassifier in place, through a DaskXGBClassifier."""
+    cluster = type(given)(**inner.get_params(), coll_cfg=given.coll_cfg)
+    cluster.client = client
+    params = {**fit_params, **train.others, **_eval_params(valid, "sample_weight_eval_set", ("base_margin_eval_set",))}
+    pairs = None if valid is None else [(rows.X, rows.y) for rows in valid]
+    library.fit_estimator(cluster, loss, train.X, train.y, train.weight, pairs, params, **start)
+    inner.objective = cluster.objective
+    inner.n_classes_ = loss.n_classes
+    inner._Booster = cluster.get_booster()
+    if valid:
+        inner.evals_result_ = cluster.evals_result_
+
+
+def _fit_lightgbm(
+    library: Any,
+    given: Any,
+    inner: Any,
+    client: Any,
+    loss: Any,
+    train: _Rows,
+    valid: list[_Rows] | None,
+    fit_params: dict[str, Any],
+    start: dict[str, Any],
+) -> None:
+    """Fit an LGBMClassifier in place, through a DaskLGBMRegressor.
+
+    DaskLGBMClassifier would number the labels on each worker, so that a worker without a class numbers the others
+    differently.
+    """
+    import lightgbm
+    from sklearn.preprocessing import LabelEncoder
+
+    K = loss.n_classes
+    cluster = lightgbm.DaskLGBMRegressor(client=client, **inner.get_params())
+    if K > 2:
+        cluster.set_params(num_class=K)
+    params = {**fit_params, **train.others, **_eval_params(valid, "eval_sample_weight", ("eval_init_score",))}
+    pairs = None
+    if valid:
+        from focal_boost._cluster_metrics import ClusterMetrics
+
+        pairs = [(rows.X, rows.y) for rows in valid]
+        # LightGBM would number the sets on each worker, so that a worker without rows of one numbers the others
+        # differently.
+        params.setdefault("eval_names", [f"valid_{i}" for i in range(len(valid))])
+        start["over_workers"] = metrics = ClusterMetrics(params["eval_names"])
+        params["callbacks"] = [*(params.get("callbacks") or []), *metrics.callbacks]
+    library.fit_estimator(cluster, loss, train.X, train.y, train.weight, pairs, params, **start)
+    fitted = {name: value for name, value in vars(cluster).items() if name.startswith("_") or name == "fitted_"}
+    del fitted["_other_params"]
+    vars(inner).update(fitted)
+    inner._le = LabelEncoder().fit(np.arange(K))
+    inner._classes, inner._n_classes = inner._le.classes_, K
+    inner._class_map = {k: k for k in range(K)}
+    inner._class_weight = None
+
+
+def _note_lost_workers(error: Exception, client: Any, before: set[str]) -> None:
+    """Say of an error of the libraries that a worker has died, which they report as a broken connection."""
+    if type(error).__name__ not in ("XGBoostError", "LightGBMError"):
+        return
+    for _ in range(20):
+        # The scheduler notices a little later than the workers.
+        lost = before - set(client.nthreads())
+        if lost:
+            error.add_note(
+                f"Workers left the cluster during training: {sorted(lost)}. Training does not survive that; fit again."
+            )
+            return
+        time.sleep(0.1)
