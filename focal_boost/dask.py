@@ -477,18 +477,18 @@ class _Rows:
 
         Partitions without rows are dropped on the way.
         """
-        names, collections = zip(*self.items(), strict=True)
-        parts = zip(*(_delayed(collection) for collection in collections), strict=True)
-        tasks = [
-            dask.delayed(_share, pure=False)(self.name, i, dict(zip(names, part, strict=True)))
-            for i, part in enumerate(parts)
-        ]
-        shares = client.gather(client.compute(tasks))
+        parts = {name: _delayed(collection) for name, collection in self.items()}
+        # Rows are counted where they lie, so that nothing but labels and weights is sent about.
+        lengths = {name: [dask.delayed(_length, pure=False)(part) for part in parts[name]] for name in parts}
+        weights = parts.get("weight", [None] * len(parts["y"]))
+        tasks = [dask.delayed(_share, pure=False)(*pair) for pair in zip(parts["y"], weights, strict=True)]
+        lengths, shares = client.compute([lengths, tasks], sync=True)
+        self._check_lengths(lengths)
         filled = [i for i, share in enumerate(shares) if share.n]
         if not filled:
             raise ValueError(f"the {self.name} data have no rows")
         if len(filled) < len(shares):
-            self.replace({id(collection): collection.partitions[filled] for collection in collections})
+            self.replace({id(collection): collection.partitions[filled] for _, collection in self.items()})
         shares = [shares[i] for i in filled]
         self.lengths = [share.n for share in shares]
         labels = np.unique(np.concatenate([share.labels for share in shares]))
@@ -498,6 +498,15 @@ class _Rows:
             counts[place] += share.counts
             totals[place] += share.totals
         return labels, counts, totals
+
+    def _check_lengths(self, lengths: dict[str, list[int]]) -> None:
+        for name, of_parts in lengths.items():
+            for i, (n, n_labels) in enumerate(zip(of_parts, lengths["y"], strict=True)):
+                if n != n_labels:
+                    raise ValueError(
+                        f"partition {i} of {name} of the {self.name} data has {n} rows, but that of y has {n_labels}: "
+                        "cut both into rows alike"
+                    )
 
     def encode(self, classes: np.ndarray, by_class: np.ndarray) -> None:
         """Turn labels into codes and multiply weights by those of the classes; both become arrays."""
@@ -561,19 +570,17 @@ def _delayed(collection: Any) -> list[Any]:
     return parts if isinstance(parts, list) else parts.ravel().tolist()
 
 
-def _share(name: str, i: int, part: dict[str, Any]) -> _Share:
+def _length(part: Any) -> int:
+    return part.shape[0]
+
+
+def _share(y: Any, weight: Any) -> _Share:
     """Check a partition and sum it up; runs where it lies."""
-    n = len(part["y"])
-    for key, value in part.items():
-        if value.shape[0] != n:
-            raise ValueError(
-                f"partition {i} of {key} of the {name} data has {value.shape[0]} rows, but that of y has {n}: cut both "
-                "into rows alike"
-            )
+    n = len(y)
     if not n:
         return _Share(0, np.empty(0), np.empty(0), np.empty(0))
-    labels, codes = np.unique(_check_labels(part["y"]), return_inverse=True)
-    weight = _check_sample_weight(part.get("weight"), n)
+    labels, codes = np.unique(_check_labels(y), return_inverse=True)
+    weight = _check_sample_weight(weight, n)
     return _Share(n, labels, np.bincount(codes), np.bincount(codes, weights=weight).astype(np.float64))
 
 
