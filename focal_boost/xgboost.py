@@ -199,12 +199,22 @@ def _means(functions: list[Callable[..., float]], labels: Any, scores: Any, weig
     if collective.get_world_size() == 1:
         return [function(labels, scores, weights, *rest) for function in functions]
     weight = float(len(labels) if weights is None else np.sum(weights, dtype=np.float64))
-    sums = np.zeros(len(functions) + 1)
+    failure = None
+    sums = np.zeros(len(functions) + 2)
     if weight > 0:
-        sums[:-1] = [weight * function(labels, scores, weights, *rest) for function in functions]
-        sums[-1] = weight
+        try:
+            sums[:-2] = [weight * function(labels, scores, weights, *rest) for function in functions]
+            sums[-2] = weight
+        except Exception as error:
+            failure = error
+            sums[-1] = 1
+    # The others wait for this sum: whoever failed takes part, so that all of them stop.
     sums = collective.allreduce(sums, collective.Op.SUM)
-    return (sums[:-1] / sums[-1]).tolist()
+    if failure is not None:
+        raise failure
+    if sums[-1] > 0:
+        raise xgboost.core.XGBoostError("a metric failed on another worker")
+    return (sums[:-2] / sums[-2]).tolist()
 
 
 def _labels_and_weights(data: xgboost.DMatrix) -> tuple[np.ndarray, np.ndarray | None]:

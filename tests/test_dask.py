@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import textwrap
 
 import lightgbm as lgb
 import numpy as np
@@ -210,3 +211,361 @@ def test_predictions_of_one_machine(client, place, library, n_classes):
     assert distances[1] < 1.5 * distances[0] + 1e-3
     assert there.loss_ == here.loss_
     assert there.score(X, y) == pytest.approx(here.score(table.X, table.y), abs=0.02)
+
+
+@each_library
+def test_shares_weights_and_intercept_of_the_cluster(client, place, library):
+    table = sorted_by_class(3)
+    X, y, weight = (uneven(place, values) for values in (table.X, NAMES[table.y], table.weight))
+    there = DaskFocalClassifier(library.there(n_estimators=2), alpha="balanced", client=client)
+    there.fit(X, y, weight, **library.quiet())
+    here = FocalClassifier(library.here(n_estimators=2), alpha="balanced").fit(table.X, NAMES[table.y], table.weight)
+    assert there.classes_.tolist() == ["a", "b", "c"]
+    assert there.loss_.alpha == pytest.approx(here.loss_.alpha, rel=1e-12)
+    # two rounds leave the start margins in charge
+    np.testing.assert_allclose(
+        there.decision_function(table.X).mean(axis=0), here.decision_function(table.X).mean(axis=0), atol=0.02
+    )
+
+
+def test_class_weight_of_the_estimator(client, place):
+    table = sorted_by_class(3)
+    X, y = (uneven(place, values) for values in (table.X, NAMES[table.y]))
+    for class_weight in ("balanced", {"a": 2.0, "c": 3.0}):
+        there = DaskFocalClassifier(LightGBM.there(n_estimators=2, class_weight=class_weight), client=client).fit(X, y)
+        here = FocalClassifier(LightGBM.here(n_estimators=2, class_weight=class_weight)).fit(table.X, NAMES[table.y])
+        np.testing.assert_allclose(
+            there.decision_function(table.X).mean(axis=0), here.decision_function(table.X).mean(axis=0), atol=0.02
+        )
+
+
+def test_a_worker_with_neither_the_first_class_nor_the_last(client, place):
+    """Its labels would be numbered anew by LightGBM's own classifier."""
+    table = draw(1500, n_classes=3)
+    order = np.argsort(table.y != 1, kind="stable")
+    X, y = table.X[order], NAMES[table.y[order]]
+    n_middle = int((table.y == 1).sum())
+    cuts, workers = (n_middle,), (0, 1)
+    model = DaskFocalClassifier(LightGBM.there(), client=client)
+    model.fit(uneven(place, X, cuts, workers), uneven(place, y, cuts, workers))
+    assert model.score(X, y) == pytest.approx(FocalClassifier(LightGBM.here()).fit(X, y).score(X, y), abs=0.02)
+
+
+#
+# Metrics and early stopping
+
+
+def rows_on_the_worker(y_true, y_proba, sample_weight=None):
+    """Not a mean over rows: their number on this worker, which tells how workers are averaged."""
+    distributed.get_worker().log_event("rows", len(y_true))
+    return float(len(y_true))
+
+
+def as_lightgbm_metric(function):
+    def metric(y_true, y_proba, sample_weight):
+        return function.__name__, function(y_true, y_proba, sample_weight), False
+
+    return metric
+
+
+@each_library
+@each_task
+def test_early_stopping_is_the_same_on_all_workers(client, place, library, n_classes):
+    """One evaluation set lies on one worker, the other unevenly on both; values are those over all rows."""
+    table, valid = sorted_by_class(n_classes), draw(600, n_classes=n_classes, seed=1)
+    X, y = uneven(place, table.X), uneven(place, NAMES[table.y])
+    two = uneven(place, valid.X, (500,), (0, 1)), uneven(place, NAMES[valid.y], (500,), (0, 1))
+    weight_two = uneven(place, valid.weight, (500,), (0, 1))
+    one = place([(valid.X[:400], 1)]), place([(NAMES[valid.y[:400]], 1)])
+    stop = {"early_stopping_rounds": 3} if library is XGBoost else {}
+    estimator = library.there(n_estimators=400, learning_rate=0.5, **stop)
+    model = DaskFocalClassifier(estimator, client=client, gamma=1.0)
+    model.fit(
+        X,
+        y,
+        eval_set=[two, one],
+        **{library.weights: [weight_two, da.ones(400, chunks=400)]},
+        **library.quiet(**library.stop(3)),
+    )
+    assert 3 < model.best_iteration_ < 200
+    assert list(model.evals_result_) == list(library.names)
+    best = model.best_iteration_ - (library is LightGBM)
+    margins, margins_one = model.decision_function(valid.X), model.decision_function(valid.X[:400])
+    log_two, log_one = (model.evals_result_[name] for name in library.names)
+    exact = {"rel": 1e-5}
+    assert log_two["focal_loss"][best] == pytest.approx(model.loss_(valid.y, margins, valid.weight), **exact)
+    assert log_one["focal_loss"][best] == pytest.approx(model.loss_(valid.y[:400], margins_one), **exact)
+    assert log_two["posterior_log_loss"][best] == pytest.approx(
+        model.loss_.posterior_log_loss(valid.y, margins, valid.weight), **exact
+    )
+    # the library's rule, on these values: one of the sets (XGBoost: the last) had no better round for three
+    stops = [np.argmin(log["focal_loss"]) for log in (log_one, *([log_two] if library is LightGBM else []))]
+    stops += [np.argmin(log["posterior_log_loss"]) for log in (log_one, log_two) if library is LightGBM]
+    assert best in stops
+    assert len(log_one["focal_loss"]) == best + 4
+
+
+@each_library
+def test_metric_functions_see_posteriors_and_are_weighted_by_rows(client, place, library):
+    table = sorted_by_class(2)
+    X, y = uneven(place, table.X), uneven(place, table.y)
+
+    def squared(y_true, y_proba, sample_weight=None):
+        return float(np.average((y_true - y_proba) ** 2, weights=sample_weight))
+
+    if library is XGBoost:
+        estimator, options = library.there(eval_metric=[rows_on_the_worker, squared]), {"verbose": False}
+    else:
+        estimator = library.there()
+        options = {"eval_metric": [as_lightgbm_metric(rows_on_the_worker), as_lightgbm_metric(squared)]}
+    model = DaskFocalClassifier(estimator, client=client).fit(X, y, eval_set=[(X, y)], **options)
+    log = model.evals_result_[library.names[0]]
+    assert log["squared"][-1] == pytest.approx(squared(table.y, model.predict_proba(table.X)[:, 1]), rel=1e-5)
+    # 1500 rows on one worker and 500 on the other
+    seen = {int(event) for _, event in client.get_events("rows")}
+    assert seen == {1500, 500}
+    assert log["rows_on_the_worker"][-1] == pytest.approx((1500**2 + 500**2) / 2000)
+
+
+@each_library
+def test_a_metric_that_fails_on_one_worker_frees_the_others(client, place, library):
+    table = sorted_by_class(2)
+    X, y = uneven(place, table.X), uneven(place, table.y)
+
+    def failing(y_true, y_proba, sample_weight=None):
+        if distributed.get_worker().name == 0:
+            raise ZeroDivisionError("broken metric")
+        return 0.0
+
+    estimator = library.there(**({"eval_metric": failing} if library is XGBoost else {}))
+    options = {"verbose": False} if library is XGBoost else {"eval_metric": as_lightgbm_metric(failing)}
+    with pytest.raises((ZeroDivisionError, library.error)):
+        DaskFocalClassifier(estimator, client=client).fit(X, y, eval_set=[(X, y)], **options)
+    again = DaskFocalClassifier(library.there(n_estimators=2), client=client).fit(X, y, **library.quiet())
+    assert again.predict(X).compute().shape == (2000,)
+
+
+#
+# Predictions
+
+
+@pytest.fixture(scope="module", params=[LightGBM, XGBoost])
+def fitted(request, client):
+    """A model of a data frame with a categorical column, and the frame."""
+    table = draw(900, n_classes=3)
+    frame = pd.DataFrame(table.X[:, :4], columns=list("pqrs"), index=np.arange(900) * 2 + 100)
+    frame["kind"] = pd.Categorical(np.array(["x", "y", "z"])[np.digitize(table.X[:, 4], [-0.5, 0.5])])
+    y = pd.Series(NAMES[table.y], index=frame.index)
+    options = {"enable_categorical": True} if request.param is XGBoost else {}
+    model = DaskFocalClassifier(request.param.there(**options), client=client)
+    model.fit(dd.from_pandas(frame, npartitions=3), dd.from_pandas(y, npartitions=3), **request.param.quiet())
+    return model, frame
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
+def test_lazy_predictions_keep_index_and_divisions(fitted, method):
+    model, frame = fitted
+    X = dd.from_pandas(frame, npartitions=4)
+    lazy = getattr(model, method)(X)
+    assert isinstance(lazy, dd.Series if method == "predict" else dd.DataFrame)
+    assert lazy.divisions == X.divisions
+    result = lazy.compute()
+    expected = getattr(model.to_local(), method)(frame)
+    pd.testing.assert_index_equal(result.index, frame.index)
+    np.testing.assert_array_equal(result.to_numpy(), expected)
+    if method == "predict":
+        assert result.dtype == lazy.dtype
+    else:
+        assert result.columns.tolist() == ["a", "b", "c"]
+        assert (result.dtypes == lazy.dtypes).all()
+    np.testing.assert_array_equal(getattr(model, method)(frame), expected)  # pandas in, NumPy out
+
+
+def test_categories_are_used(fitted):
+    model, frame = fitted
+    assert model.feature_names_in_.tolist() == ["p", "q", "r", "s", "kind"]
+    assert model.feature_importances_[-1] > 0
+    other = frame.assign(kind=frame["kind"].cat.rename_categories({"x": "z", "z": "x"}))
+    assert not np.allclose(model.predict_proba(frame), model.predict_proba(other.assign(kind=other["kind"])))
+
+
+@each_library
+@each_task
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
+def test_lazy_predictions_keep_chunks(client, place, library, n_classes, method):
+    table = sorted_by_class(n_classes)
+    y = NAMES[table.y]
+    model = DaskFocalClassifier(library.there(n_estimators=3), client=client)
+    model.fit(uneven(place, table.X), uneven(place, y), **library.quiet())
+    X = da.from_array(table.X, chunks=((1200, 0, 800), (5, 3)))
+    lazy = getattr(model, method)(X)
+    assert lazy.chunks[0] == X.chunks[0]
+    result = lazy.compute()
+    expected = getattr(model, method)(table.X)
+    assert isinstance(expected, np.ndarray)
+    assert lazy.shape == result.shape == expected.shape
+    assert lazy.dtype == result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_local_model_runs_without_dask(fitted, tmp_path):
+    model, frame = fitted
+    local = model.to_local()
+    assert type(local) is FocalClassifier
+    assert "Dask" not in repr(local)
+    clone(local)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(local))
+    frame.to_pickle(tmp_path / "frame.pkl")
+    np.save(tmp_path / "proba.npy", model.predict_proba(frame))
+    script = """
+        import pickle, sys
+        import numpy as np, pandas as pd
+        model = pickle.load(open("model.pkl", "rb"))
+        assert "dask" not in sys.modules and "distributed" not in sys.modules
+        np.testing.assert_array_equal(model.predict_proba(pd.read_pickle("frame.pkl")), np.load("proba.npy"))
+        assert model.predict(pd.read_pickle("frame.pkl"))[0] in ["a", "b", "c"]
+    """
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(line.strip() for line in script.splitlines())], check=True, cwd=tmp_path
+    )
+
+
+#
+# Data
+
+
+@each_library
+def test_partitions_without_rows(client, library):
+    table = draw(900, n_classes=2)
+    frame = pd.DataFrame(table.X, columns=list("abcdefgh")).assign(y=NAMES[table.y], w=table.weight)
+    data = dd.from_pandas(frame, npartitions=6)
+    data = data[(data.index < 300) | (data.index >= 650)]
+    kept = frame[(frame.index < 300) | (frame.index >= 650)]
+    columns = list("abcdefgh")
+    model = DaskFocalClassifier(library.there(n_estimators=5), alpha="balanced", client=client)
+    pair = data[columns], data["y"]
+    model.fit(*pair, data["w"], eval_set=[pair], **{library.weights: [data["w"]]}, **library.quiet())
+    here = FocalClassifier(library.here(n_estimators=5), alpha="balanced").fit(kept[columns], kept["y"], kept["w"])
+    assert model.loss_.alpha == pytest.approx(here.loss_.alpha, rel=1e-12)
+    assert len(model.evals_result_[library.names[0]]["focal_loss"]) == 5
+    proba = model.predict_proba(data[columns]).compute()
+    pd.testing.assert_index_equal(proba.index, kept.index)
+    np.testing.assert_allclose(proba, here.predict_proba(kept[columns]), atol=0.15)
+
+
+def test_default_estimator_and_client(client, place):
+    table = sorted_by_class(2)
+    model = DaskFocalClassifier().fit(uneven(place, table.X), uneven(place, table.y == 1))
+    assert isinstance(model.estimator_, lgb.LGBMClassifier)
+    assert model.classes_.tolist() == [False, True]
+
+
+#
+# Life as an estimator
+
+
+@each_library
+def test_parameters_clone_and_pickle(client, place, library):
+    estimator = library.there(**({"client": client} if library is LightGBM else {}))
+    model = DaskFocalClassifier(estimator, gamma=1.5, alpha=[1.0, 2.0], client=client)
+    assert model.get_params()["estimator__n_estimators"] == 20
+    model.set_params(estimator__n_estimators=3)
+    twin = clone(model)
+    assert twin.client is client
+    assert twin.estimator is not estimator
+    assert (twin.gamma, twin.alpha, twin.estimator.n_estimators) == (1.5, [1.0, 2.0], 3)
+    assert "gamma=1.5" in repr(model)
+    table = sorted_by_class(2)
+    twin.fit(uneven(place, table.X), uneven(place, table.y), **library.quiet())
+    assert twin.client is client
+    assert not hasattr(twin.estimator, "n_features_in_")
+    loaded = pickle.loads(pickle.dumps(twin))
+    assert loaded.client is None
+    np.testing.assert_array_equal(loaded.predict_proba(table.X), twin.predict_proba(table.X))
+    for name, value in twin.estimator.get_params().items():
+        if name not in ("client", "coll_cfg", "missing"):
+            assert twin.estimator_.get_params()[name] == value or name == "objective"
+
+
+@each_library
+def test_what_cannot_be_trained_is_refused_and_changes_nothing(client, place, library):
+    table = sorted_by_class(2)
+    X, y = uneven(place, table.X), uneven(place, table.y)
+    model = DaskFocalClassifier(library.there(n_estimators=2), client=client).fit(X, y, **library.quiet())
+    before = model.predict_proba(table.X)
+
+    def refused(error, match, *data, **options):
+        with pytest.raises(error, match=match):
+            model.fit(*data, **options)
+        np.testing.assert_array_equal(model.predict_proba(table.X), before)
+
+    half = place([(table.y[:1000], 0)])
+    refused(TypeError, "X is a ndarray, not a Dask array or data frame", table.X, y)
+    refused(TypeError, "y of the training data is a ndarray", X, table.y)
+    refused(ValueError, "y to be passed", X, None)
+    refused(ValueError, "4 partitions, but y has 1", X, half)
+    refused(ValueError, "partition 0 of y|partition 0 of X", X, uneven(place, table.y, (600, 750, 1500)))
+    refused(ValueError, "only one class, \\[0\\]", X, y * 0)
+    refused(ValueError, "sample_weight holds -1", X, y, y * 0 - 1)
+    refused(ValueError, "zero in every row", X, y, y * 0)
+    refused(ValueError, "eval_set\\[0\\] hold \\[7\\]", X, y, eval_set=[(X, y * 7)])
+    refused(ValueError, "weights of eval_set\\[0\\] are zero", X, y, eval_set=[(X, y)], **{library.weights: [y * 0]})
+    refused(ValueError, "has 1 entries, but there are 2", X, y, eval_set=[(X, y)] * 2, **{library.weights: [y]})
+    refused(ValueError, "is not a pair", X, y, eval_set=[X])
+    refused(TypeError, "does not take: feval", X, y, feval=None)
+    refused(ValueError, "NaN", X, uneven(place, np.where(table.y == 1, np.nan, 0.0)))
+    model.set_params(gamma=-1)
+    refused(ValueError, "gamma=-1", X, y)
+    model.set_params(gamma=2.0, estimator=library.here())
+    refused(TypeError, "FocalClassifier takes those for one machine", X, y)
+    model.set_params(estimator=library.there(scale_pos_weight=3))
+    refused(ValueError, "scale_pos_weight=3", X, y)
+
+
+def test_unknown_categories_are_refused(client):
+    frame = dd.from_pandas(pd.DataFrame({"kind": list("xyxy"), "p": [1.0, 2, 3, 4]}), npartitions=2)
+    frame["kind"] = frame["kind"].astype("category")
+    with pytest.raises(ValueError, match="categories of column 'kind' of X are not known"):
+        DaskFocalClassifier(client=client).fit(frame, frame["p"])
+
+
+#
+# A worker dies
+
+
+class Die(xgb.callback.TrainingCallback):
+    def after_iteration(self, model, epoch, evals_log):
+        die(epoch)
+        return False
+
+
+def die(iteration):
+    if iteration == 2 and distributed.get_worker().name == 1:
+        os._exit(1)
+
+
+def die_in_lightgbm(env):
+    die(env.iteration)
+
+
+@each_library
+def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(library):
+    table = draw(800)
+    callbacks = {} if library is XGBoost else {"callbacks": [die_in_lightgbm]}
+    endings = []
+    with start_cluster() as cluster, distributed.Client(cluster) as client:
+        for focal in (False, True):
+            client.wait_for_workers(2, timeout=60)
+            X, y = da.from_array(table.X, chunks=(200, 8)), da.from_array(table.y, chunks=200)
+            model = library.there(n_estimators=3000, **({"callbacks": [Die()]} if library is XGBoost else {}))
+            model.client = client
+            options = library.quiet(**callbacks)
+            if focal:
+                model = DaskFocalClassifier(model, client=client)
+                options["eval_set"] = [(X, y)]  # else LightGBM's metrics would not be added up
+            with pytest.raises(library.error) as error:
+                model.fit(X, y, **options)
+            endings.append(error.value)
+            assert client.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
+    assert type(endings[0]) is type(endings[1])
+    assert "Workers left the cluster during training" in endings[1].__notes__[0]
