@@ -14,6 +14,7 @@ import json
 import secrets
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlparse
@@ -26,6 +27,10 @@ __all__ = ["ClusterMetrics"]
 
 # An evaluation set by its position, a metric, whether larger is better, the sum over rows, the weight of the rows.
 _Record = tuple[int, str, bool, float, float]
+
+# What a worker reports whose metric function has failed, and the error until it does.
+_FAILED: _Record = (-1, "", False, 0.0, 1.0)
+_local = threading.local()
 
 _JOIN_SECONDS = 300.0
 
@@ -61,16 +66,7 @@ class ClusterMetrics:
 
     def metric(self, function: Any) -> Any:
         """Return a metric function that is silent, not wrong, where no row of an evaluation set has weight."""
-        if not callable(function):
-            return function
-
-        def score(y_true: np.ndarray, y_pred: np.ndarray, *rest: Any) -> Any:
-            without_weight = not len(y_true) or (rest and rest[0] is not None and not np.any(rest[0]))
-            return [] if without_weight else function(y_true, y_pred, *rest)
-
-        # LightGBM counts the parameters to decide whether to pass weights and groups.
-        score.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        return score
+        return _LocalMetric(function) if callable(function) else function
 
     def _join(self, env: Any) -> None:
         """Connect the workers before the first round, so that whoever fails later is missed at once."""
@@ -83,7 +79,13 @@ class ClusterMetrics:
 
     def _exchange(self, env: Any) -> None:
         port = env.params["local_listen_port"]
-        records = self._links[port].exchange(self._local_records(env))
+        failure, _local.failure = getattr(_local, "failure", None), None
+        own = self._local_records(env) if failure is None else [_FAILED]
+        records = self._links[port].exchange(own)
+        if failure is not None:
+            raise failure
+        if any(record[0] < 0 for record in records):
+            raise lightgbm.basic.LightGBMError("a metric failed on another worker")
         names = self.eval_names
         # In place: LightGBM hands the same list to every callback.
         env.evaluation_result_list[:] = [
@@ -108,6 +110,25 @@ class ClusterMetrics:
 def _result(*fields: Any) -> Any:
     """An entry of LightGBM's list of results, a class of its own since LightGBM 4.7."""
     return lightgbm.EvalResult(*fields) if hasattr(lightgbm, "EvalResult") else fields
+
+
+class _LocalMetric:
+    """A metric function on one worker; a class, for a nested function would be pickled with all that it refers to."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        # LightGBM counts the parameters to decide whether to pass weights and groups.
+        self.__signature__ = inspect.signature(function)
+
+    def __call__(self, y_true: np.ndarray, y_pred: np.ndarray, *rest: Any) -> Any:
+        if not len(y_true) or (rest and rest[0] is not None and not np.any(rest[0])):
+            return []
+        try:
+            return self.function(y_true, y_pred, *rest)
+        except Exception as error:
+            # The others wait for this round's scores: whoever failed takes part, so that all of them stop.
+            _local.failure = error
+            return []
 
 
 class _Callback:

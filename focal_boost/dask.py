@@ -403,7 +403,9 @@ def _answer_array(part: Any, model: FocalClassifier, method: str, params: dict[s
 def _answer_frame(part: Any, model: FocalClassifier, method: str, params: dict[str, Any]) -> Any:
     values = _answer_array(part, model, method, params)
     if values.ndim == 1:
-        return pd.Series(values, index=part.index)
+        # Of labels that are strings, none look to pandas like objects.
+        dtype = pd.Series(model.classes_).dtype if method == "predict" else values.dtype
+        return pd.Series(values, index=part.index, dtype=dtype)
     return pd.DataFrame(values, index=part.index, columns=model.classes_)
 
 
@@ -453,7 +455,9 @@ class _Rows:
         self.y = _check_vector(y, f"y of the {name} data")
         self.weight = None if weight is None else _check_vector(weight, f"weight of the {name} data")
         self.others = {key: value for key, value in others.items() if value is not None}
-        self.origins: list[tuple[str, Any]] = []
+        # What later collections are computed from: their graphs do not keep it on the cluster.
+        self.held: list[Any] = []
+        self.elsewhere = set(dict(self.items()))
         for key, value in self.items():
             if value.npartitions != self.X.npartitions:
                 raise ValueError(
@@ -468,9 +472,9 @@ class _Rows:
 
     def replace(self, collections: dict[int, Any]) -> None:
         """Put other collections, by the id of the present ones, into their place."""
-        self.X, self.y = collections[id(self.X)], collections[id(self.y)]
-        self.weight = None if self.weight is None else collections[id(self.weight)]
-        self.others = {name: collections[id(value)] for name, value in self.others.items()}
+        self.held += [part for _, part in self.items()]
+        self.X, self.y, self.weight = (collections.get(id(part), part) for part in (self.X, self.y, self.weight))
+        self.others = {name: collections.get(id(part), part) for name, part in self.others.items()}
 
     def count(self, client: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels of all partitions, sorted, with the number of rows and the sum of weights of each.
@@ -510,7 +514,7 @@ class _Rows:
 
     def encode(self, classes: np.ndarray, by_class: np.ndarray) -> None:
         """Turn labels into codes and multiply weights by those of the classes; both become arrays."""
-        self.origins = self.items()
+        self.held += [part for _, part in self.items()]
         labels = _delayed(self.y)
         self.y = self._array([dask.delayed(_codes)(part, classes) for part in labels], np.int64)
         if self.weight is not None or (by_class != 1).any():
@@ -518,6 +522,7 @@ class _Rows:
             codes = _delayed(self.y)
             parts = [dask.delayed(_weigh)(*part, by_class) for part in zip(codes, weights, strict=True)]
             self.weight = self._array(parts, np.float64)
+        self.elsewhere = {"y", "weight"}
 
     def ones(self) -> da.Array:
         """Weights that change nothing."""
@@ -556,13 +561,12 @@ def _eval_rows(pairs: list[tuple[Any, Any]], fit_params: dict[str, Any]) -> list
 
 def _locate(client: Any, sets: list[_Rows]) -> None:
     """Let the cluster load all rows; one that occurs twice is loaded once and stays one object."""
-    # What is replaced has to live until its successor is computed.
-    collections = {id(part): part for rows in sets for _, part in (*rows.items(), *rows.origins)}
+    collections = {id(part): part for rows in sets for name, part in rows.items() if name in rows.elsewhere}
     located = dict(zip(collections, client.persist(list(collections.values())), strict=True))
     distributed.wait(list(located.values()))
     for rows in sets:
         rows.replace(located)
-        rows.origins = []
+        rows.elsewhere = set()
 
 
 def _delayed(collection: Any) -> list[Any]:

