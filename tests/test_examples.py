@@ -192,6 +192,31 @@ def test_native_api(load, tmp_path, capsys):
     assert (tmp_path / "lightgbm.txt").exists()
 
 
+def test_larger_than_memory(load, capsys):
+    load("larger_than_memory").main(["--rows", "30000"])
+    out = capsys.readouterr().out
+    assert "30,000 rows, 20 columns, 2.4 MB of features" in out
+    ways = {line.split()[0]: line.split()[1:] for line in out.splitlines() if " MB " in line and "rows" not in line}
+    assert list(ways) == ["DMatrix", "QuantileDMatrix", "ExtMemQuantileDMatrix", "array", "Sequence", "two_round"]
+    for peak, _, log_loss, difference in ways.values():
+        assert float(peak) > 0
+        assert 0.05 < float(log_loss) < 0.2
+        assert float(difference) == 0
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own, of ports
+def test_dask_cluster(load, monkeypatch, capsys):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    module = load("dask_cluster")
+    monkeypatch.setattr(module, "ROWS", 8000)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2000)
+    module.main()
+    out = capsys.readouterr().out
+    assert "8,000 rows in 4 chunks on 2 workers" in out
+    for text in ("log loss of all validation rows 0.", "predict_proba is lazy: dask.array<", "differ by 0"):
+        assert text in out
+
+
 def test_metrics_by_hand(load):
     data = load("_data")
     y = np.array([0, 1, 0, 1])
