@@ -385,7 +385,8 @@ class DaskFocalClassifier(FocalClassifier):
         self._check_features(X, "X", reset=False)
         local = self.to_local()
         # One thread a task: a worker runs as many tasks as it has threads.
-        local.estimator_ = copy.copy(local.estimator_).set_params(n_jobs=1)
+        local.estimator_ = copy.copy(local.estimator_)
+        local.estimator_.n_jobs = 1  # set_params of a copy would reach what LightGBM's estimators share with it
         model = dask.delayed(local, pure=False)
         if isinstance(X, dd.DataFrame):
             meta = _answer_frame(X._meta, local, method, params)

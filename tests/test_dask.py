@@ -207,7 +207,6 @@ def test_predictions_of_one_machine(client, place, library, n_classes):
     for one, other in ((built_in, built_in_here), (there, here)):
         first, second = margins_of(one, test.X), margins_of(other, test.X)
         distances.append(np.sqrt(np.mean((first - second) ** 2)) / second.std())
-    print(distances)
     assert distances[1] < 1.5 * distances[0] + 1e-3
     assert there.loss_ == here.loss_
     assert there.score(X, y) == pytest.approx(here.score(table.X, table.y), abs=0.02)
@@ -484,6 +483,7 @@ def test_parameters_clone_and_pickle(client, place, library):
     loaded = pickle.loads(pickle.dumps(twin))
     assert loaded.client is None
     np.testing.assert_array_equal(loaded.predict_proba(table.X), twin.predict_proba(table.X))
+    twin.predict(uneven(place, table.X)).compute()  # on one thread a task, which the fitted estimator must not learn
     for name, value in twin.estimator.get_params().items():
         if name not in ("client", "coll_cfg", "missing"):
             assert twin.estimator_.get_params()[name] == value or name == "objective"
