@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -396,3 +397,101 @@ class _Metrics(xgboost.callback.TrainingCallback):
             if next(reversed(log)) != self.follow:
                 log[self.follow] = log.pop(self.follow)
         self.scores.clear()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saved models, for FocalClassifier
+
+
+def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """Return the booster of a fitted estimator as a file that XGBoost reads by itself.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+
+    Returns
+    -------
+    member : str
+        Name of the file.
+    booster : bytes
+        XGBoost's binary JSON, with all rounds; the best iteration is in it.
+    state : dict
+        What else a fitted estimator knows: nothing.
+    """
+    return "booster.ubj", bytes(estimator.get_booster().save_raw("ubj")), {}
+
+
+def make_estimator(kind: str, params: dict[str, Any]) -> Any:
+    """Build an unfitted estimator from parameters that come from a file.
+
+    Parameters
+    ----------
+    kind : {"XGBClassifier", "XGBRFClassifier"}
+    params : dict
+
+    Returns
+    -------
+    XGBClassifier or XGBRFClassifier
+
+    Raises
+    ------
+    ValueError
+        If a name is none of a parameter.
+    """
+    cls = getattr(xgboost, kind)
+    for name in params:
+        # A name that the class has would hide a method.
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or hasattr(cls, name):
+            raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # XGBRFClassifier is deprecated in XGBoost 3.4
+        return cls(**params)
+
+
+def import_estimator(
+    estimator: Any,
+    member: str,
+    booster: bytes,
+    loss: BinaryFocalLoss | MulticlassFocalLoss,
+    n_features: int,
+    evals_result: dict[str, dict[str, list[float]]],
+    state: Any,
+) -> None:
+    """Make an unfitted estimator the fitted one that was exported.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+    member, booster, state
+        As `export_estimator` returned them.
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    n_features : int
+    evals_result : dict
+
+    Raises
+    ------
+    ValueError
+        If XGBoost does not read the booster, or it does not fit loss and features.
+    """
+    if member != "booster.ubj" or state != {}:
+        raise ValueError("the booster is not in the format of XGBoost")
+    loaded = xgboost.Booster({} if estimator.n_jobs is None else {"nthread": estimator.n_jobs})
+    loaded.load_model(bytearray(booster))  # XGBoostError is a ValueError
+    learner = json.loads(loaded.save_config())["learner"]
+    n_outputs = max(int(learner["learner_model_param"]["num_class"]), 1)
+    link = "binary:logistic" if loss.n_outputs == 1 else "multi:softprob"
+    if learner["objective"]["name"] != link or n_outputs != loss.n_outputs:
+        raise ValueError(
+            f"the booster has the objective {learner['objective']['name']!r} with {n_outputs} outputs, not {link!r} "
+            f"with {loss.n_outputs}"
+        )
+    if loaded.num_features() != n_features:
+        raise ValueError(f"the booster has {loaded.num_features()} features, not {n_features}")
+    best = loaded.attr("best_iteration")
+    if best is not None and not 0 <= int(best) < loaded.num_boosted_rounds():
+        raise ValueError(f"the booster has no round {best}, which it calls its best")
+    estimator._Booster = loaded
+    estimator.n_classes_ = loss.n_classes
+    if evals_result:
+        estimator.evals_result_ = evals_result
