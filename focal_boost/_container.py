@@ -195,7 +195,7 @@ def _check_end(file: io.BufferedReader) -> None:
         )
     signature, disk, disk_of_directory, here, entries, length, start, comment = _END.unpack(tail[_LOCATOR_SIZE:])
     if signature != _END_SIGNATURE or comment or tail.startswith(_LOCATOR_SIGNATURE):
-        raise _Refused("is cut off or has something after its end; copy it again")
+        raise _Refused("is not a saved FocalClassifier, or is cut off, or has something after its end")
     if (disk, disk_of_directory, here, entries) != (0, 0, 2, 2) or length > _MAX_DIRECTORY:
         raise _Refused("is an archive, but not a saved FocalClassifier")
     if start + length + _END.size != size:

@@ -14,6 +14,7 @@ import lightgbm
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
+from focal_boost._booster_check import check_lightgbm
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
@@ -172,8 +173,8 @@ class FocalObjective:
             trees[output] = _shift_tree(trees[output], float(margin))
         link = "binary sigmoid:1" if outputs == 1 else f"multiclass num_class:{outputs}"
         header = header.replace("\nfeature_names=", f"\nobjective={link}\nfeature_names=", 1)
-        # Offsets of the trees in the text, wrong after an edit and not needed to load it.
-        header = re.sub(r"^tree_sizes=.*\n", "", header, flags=re.MULTILINE)
+        # Wrong after an edit.
+        header = _TREE_SIZES.sub("", header)
         rest = rest.replace("[objective: custom]", f"[objective: {link.split()[0]}]", 1)
         alone = lightgbm.Booster(model_str=header + "".join(trees) + rest)
         alone.params = {**booster.params, "objective": link.split()[0]}
@@ -212,6 +213,9 @@ def _split_model(text: str) -> tuple[str, list[str], str]:
     stops = [*starts[1:], end]
     return text[: starts[0]], [text[i:j] for i, j in zip(starts, stops, strict=True)], text[end:]
 
+
+# Where the trees are in the text; not needed to load it.
+_TREE_SIZES = re.compile(r"^tree_sizes=.*\n", flags=re.MULTILINE)
 
 # Every number of a tree that is an output: of leaves, of leaves with a linear model, of inner nodes (for SHAP's sake).
 _OUTPUT_LINES = re.compile(r"^(leaf_value|leaf_const|internal_value)=(.*)$", flags=re.MULTILINE)
@@ -517,8 +521,10 @@ def import_estimator(
         raise ValueError("the booster is not in the format of LightGBM")
     best_iteration, best_score, named = (state[name] for name in ("best_iteration", "best_score", "named_features"))
     text = booster.decode("utf-8")
+    check_lightgbm(text)
     try:
-        loaded = lightgbm.Booster(model_str=text)
+        # Sizes of trees are trusted by the parser, which finds the trees without them.
+        loaded = lightgbm.Booster(model_str=_TREE_SIZES.sub("", text, count=1))
     except lightgbm.basic.LightGBMError as error:
         raise ValueError(f"LightGBM does not read the booster: {error}") from error
     link = "binary" if loss.n_outputs == 1 else "multiclass"

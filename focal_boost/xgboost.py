@@ -12,6 +12,7 @@ import numpy as np
 import xgboost
 from scipy.special import expit
 
+from focal_boost._booster_check import check_xgboost
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
@@ -437,7 +438,7 @@ def make_estimator(kind: str, params: dict[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If a name is none of a parameter.
+        If a name is none of a parameter, or a value is refused.
     """
     cls = getattr(xgboost, kind)
     for name in params:
@@ -446,7 +447,10 @@ def make_estimator(kind: str, params: dict[str, Any]) -> Any:
             raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # XGBRFClassifier is deprecated in XGBoost 3.4
-        return cls(**params)
+        try:
+            return cls(**params)
+        except NotImplementedError as error:
+            raise ValueError(f"{kind} refuses its parameters: {error}") from error
 
 
 def import_estimator(
@@ -476,6 +480,7 @@ def import_estimator(
     """
     if member != "booster.ubj" or state != {}:
         raise ValueError("the booster is not in the format of XGBoost")
+    check_xgboost(booster)
     loaded = xgboost.Booster({} if estimator.n_jobs is None else {"nthread": estimator.n_jobs})
     loaded.load_model(bytearray(booster))  # XGBoostError is a ValueError
     learner = json.loads(loaded.save_config())["learner"]
