@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -26,13 +27,16 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from focal_boost import _model_file
+from focal_boost import _container, _model_file
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalClassifier"]
 
 # Libraries that have a module of their own in this package.
 _LIBRARIES = ("xgboost", "lightgbm")
+
+# Their arguments of fit for a model to continue.
+_EARLIER = ("xgb_model", "init_model")
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
@@ -138,8 +142,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         eval_set : list of (X, y) pairs, default=None
             Scored in each round; labels as in `y`.
         **fit_params
-            The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, a model to continue
-            (``xgb_model`` and ``init_model`` also take a fitted FocalClassifier), and so on.
+            The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, and so on. A model to
+            continue (``xgb_model`` and ``init_model``) may also be a fitted FocalClassifier or the path of a saved
+            one, whose classes, features, gamma and class weights must be those of this model; nothing is known of
+            those of a bare booster. Its intercept is in its margins and counted once.
 
         Returns
         -------
@@ -171,7 +177,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         loss = self._make_loss(classes, codes, weight)
         weight = self._combine_weights(inner, y, weight)
         fit_params = {
-            name: value.estimator_ if isinstance(value, FocalClassifier) else value
+            name: self._earlier_model(name, value, library, loss, classes) if name in _EARLIER else value
             for name, value in fit_params.items()
         }
         pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
@@ -358,6 +364,24 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             return BinaryFocalLoss(**shape)
         return MulticlassFocalLoss(len(classes), **shape)
 
+    def _earlier_model(self, name: str, earlier: Any, library: ModuleType, loss: Any, classes: np.ndarray) -> Any:
+        """Return what the library continues from; a FocalClassifier or its file must speak of the same margins."""
+        if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
+            earlier = type(self).load(earlier)
+        if isinstance(earlier, FocalClassifier):
+            check_is_fitted(earlier)
+            if _library_of(earlier.estimator_) is not library:
+                raise ValueError(f"{name} is a model of another library: {earlier.estimator_!r}")
+            _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
+            _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
+            names = [list(getattr(model, "feature_names_in_", ())) for model in (earlier, self)]
+            if all(names):
+                _check_same("feature_names_in_", *names, name)
+            _check_same("gamma", earlier.loss_.gamma, loss.gamma, name)
+            _check_same("alpha", earlier.loss_.alpha, loss.alpha, name)
+            return earlier.estimator_
+        return None if earlier is None else library.check_earlier(earlier, loss)
+
     def _combine_weights(self, inner: Any, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
         class_weight = getattr(inner, "class_weight", None)
@@ -410,6 +434,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             check_consistent_length(features, labels)
             pairs.append((features, np.searchsorted(classes, labels)))
         return pairs
+
+
+def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
+    if earlier != now:
+        raise ValueError(
+            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: the margins that it "
+            f"would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
+            f"weights of {name}.loss_.alpha), or pass {name}.estimator_ to go on all the same"
+        )
 
 
 def _library_of(estimator: Any) -> ModuleType:

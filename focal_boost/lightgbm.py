@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -369,6 +370,41 @@ def fit_estimator(
     for name in silenced:
         estimator._other_params.pop(name, None)
         estimator.__dict__.pop(name, None)
+
+
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Return a model to continue as LightGBM takes it.
+
+    Parameters
+    ----------
+    earlier : Booster, LGBMClassifier, str or PathLike
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+
+    Returns
+    -------
+    Booster, LGBMClassifier, str or PathLike
+
+    Raises
+    ------
+    ValueError
+        If its number of outputs is another than that of the loss, or its intercept is not in its trees.
+    """
+    booster = earlier.booster_ if isinstance(earlier, lightgbm.LGBMModel) else earlier
+    if isinstance(booster, (str, os.PathLike)):
+        try:
+            booster = lightgbm.Booster(model_file=booster)
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(f"init_model={os.fspath(earlier)!r} is not a model that LightGBM reads: {error}") from error
+    if isinstance(booster, lightgbm.Booster):
+        outputs = booster.num_model_per_iteration()
+        if outputs != loss.n_outputs:
+            raise ValueError(f"init_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+        if "\nobjective=" not in booster.model_to_string(num_iteration=1).partition("\nTree=")[0]:
+            raise ValueError(
+                "init_model was trained with an objective of one's own, and its intercept is not in its trees: pass "
+                "objective.portable(booster) of the FocalObjective that trained it"
+            )
+    return earlier
 
 
 def _threads(params: dict[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 import warnings
 from typing import Any
 
@@ -274,7 +275,7 @@ def fit_estimator(
     is_forest = isinstance(estimator, xgboost.XGBRFClassifier)
     if not is_forest:  # whose single round allows no callbacks
         estimator.callbacks = [metrics, *(own["callbacks"] or [])]
-    if own["base_score"] is None and "xgb_model" not in fit_params:
+    if own["base_score"] is None and fit_params.get("xgb_model") is None:
         estimator.base_score = objective.params["base_score"]
     silenced = {} if named else {"disable_default_eval_metric": True}
     estimator.set_params(**silenced)
@@ -290,6 +291,34 @@ def fit_estimator(
     for name in silenced:
         estimator.kwargs.pop(name, None)
         estimator.__dict__.pop(name, None)
+
+
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Return a model to continue as XGBoost takes it.
+
+    Parameters
+    ----------
+    earlier : Booster, XGBClassifier, str or PathLike
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+
+    Returns
+    -------
+    Booster, XGBClassifier or str
+
+    Raises
+    ------
+    ValueError
+        If its number of outputs is another than that of the loss.
+    """
+    if isinstance(earlier, os.PathLike):
+        return os.fspath(earlier)
+    booster = earlier.get_booster() if isinstance(earlier, xgboost.XGBModel) else earlier
+    if isinstance(booster, xgboost.Booster):
+        learner = json.loads(booster.save_config())["learner"]["learner_model_param"]
+        outputs = max(int(learner["num_class"]), 1)
+        if outputs != loss.n_outputs:
+            raise ValueError(f"xgb_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+    return earlier
 
 
 def _start(
