@@ -394,7 +394,9 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
         try:
             booster = lightgbm.Booster(model_file=booster)
         except lightgbm.basic.LightGBMError as error:
-            raise ValueError(f"init_model={os.fspath(earlier)!r} is not a model that LightGBM reads: {error}") from error
+            raise ValueError(
+                f"init_model={os.fspath(earlier)!r} is not a model that LightGBM reads: {error}"
+            ) from error
     if isinstance(booster, lightgbm.Booster):
         outputs = booster.num_model_per_iteration()
         if outputs != loss.n_outputs:
@@ -528,6 +530,18 @@ def make_estimator(kind: str, params: dict[str, Any]) -> Any:
     return cls(**params)
 
 
+def _essence(text: str) -> str:
+    """A model text without what predictions do not need and LightGBM reads on trust.
+
+    The sizes of trees are taken for true, and a line of the training parameters that is cut or missing ends the
+    process.
+    """
+    trees, _, rest = text.partition("\nend of trees")
+    categories = rest.rstrip("\n").rpartition("\n")[2]
+    kept = categories if categories.startswith("pandas_categorical:") else "pandas_categorical:null"
+    return f"{_TREE_SIZES.sub('', trees, count=1)}\nend of trees\n\n{kept}\n"
+
+
 def import_estimator(
     estimator: Any,
     member: str,
@@ -559,8 +573,7 @@ def import_estimator(
     text = booster.decode("utf-8")
     check_lightgbm(text)
     try:
-        # Sizes of trees are trusted by the parser, which finds the trees without them.
-        loaded = lightgbm.Booster(model_str=_TREE_SIZES.sub("", text, count=1))
+        loaded = lightgbm.Booster(model_str=_essence(text))
     except lightgbm.basic.LightGBMError as error:
         raise ValueError(f"LightGBM does not read the booster: {error}") from error
     link = "binary" if loss.n_outputs == 1 else "multiclass"
@@ -591,3 +604,44 @@ def import_estimator(
         _fitted_with_feature_names=named,
         fitted_=True,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Float32 inputs, for conversion to other formats
+
+
+def round_thresholds(booster: lightgbm.Booster) -> str:
+    """Model text up to the best iteration whose thresholds are float32 and decide the same for each float32 value.
+
+    Parameters
+    ----------
+    booster : lightgbm.Booster
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it splits on categories or has linear leaves.
+    """
+    header, trees, rest = _split_model(booster.model_to_string())
+    for tree in trees:
+        if not re.search(r"^num_cat=0$", tree, re.MULTILINE) or re.search(r"^is_linear=1$", tree, re.MULTILINE):
+            raise ValueError(
+                "the booster has categorical splits or linear leaves, which are not converted: encode categories as "
+                "numbers, and train without linear_tree"
+            )
+    return _TREE_SIZES.sub("", header) + "".join(map(_round_tree, trees)) + rest
+
+
+def _round_tree(tree: str) -> str:
+    def rounded(match: re.Match[str]) -> str:
+        exact = np.array([float(value) for value in match[1].split()])
+        limit = np.finfo(np.float32).max
+        near = np.clip(exact, -limit, limit).astype(np.float32)
+        near = np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
+        return f"threshold={' '.join(repr(float(value)) for value in near)}"
+
+    return re.sub(r"^threshold=(.*)$", rounded, tree, flags=re.MULTILINE)

@@ -491,8 +491,31 @@ def test_every_truncation_is_found(saved, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_any_value_of_a_description_replaced_by_another_is_refused_or_loads(saved, tmp_path):
-    values = [None, True, -1, 0, 3, 2**40, 1e308, "", "x", [], [[]], {}, {"float": "nan"}, {"tuple": []}, {"dict": [[1]]}]
-    values += [{"dict": [["x", 1]]}, {"array": [1, "a"]}, {"float": "1"}, {"x": 1, "y": 2}, ["a", "b", "c"], [1.5, "a", 2]]
+    values = [
+        None,
+        True,
+        -1,
+        0,
+        3,
+        2**40,
+        1e308,
+        "",
+        "x",
+        [],
+        [[]],
+        {},
+        {"float": "nan"},
+        {"tuple": []},
+        {"dict": [[1]]},
+    ]
+    values += [
+        {"dict": [["x", 1]]},
+        {"array": [1, "a"]},
+        {"float": "1"},
+        {"x": 1, "y": 2},
+        ["a", "b", "c"],
+        [1.5, "a", 2],
+    ]
 
     def places(node, path=()):
         yield path
@@ -590,7 +613,7 @@ def test_thousands_of_mutations(saved, tmp_path):
             elif kind == 2:
                 data[at:at] = data[at : at + rng.randrange(1, 30)]
             else:
-                data[at] = rng.choice(b"\x00\xff[]{}\",:0-")
+                data[at] = rng.choice(b'\x00\xff[]{}",:0-')
         path.write_bytes(data)
         try:
             FocalClassifier.load(path)
