@@ -1,6 +1,6 @@
 """Train some rounds, save, and go on later: the intercept is counted once, so 50 and 50 rounds are 100.
 
-    python examples/continue_training.py
+python examples/continue_training.py
 """
 
 from __future__ import annotations

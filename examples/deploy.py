@@ -1,7 +1,7 @@
 """Serve posterior probabilities without Python boosters: ONNX with the posterior in the graph, or Treelite and a map.
 
-    pip install 'focal_boost[recipes]'
-    python examples/deploy.py --output demo
+pip install 'focal_boost[recipes]'
+python examples/deploy.py --output demo
 """
 
 from __future__ import annotations

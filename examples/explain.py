@@ -1,7 +1,7 @@
 """SHAP values of a focal model: they add up to its margins.
 
-    pip install 'focal_boost[recipes]'
-    python examples/explain.py
+pip install 'focal_boost[recipes]'
+python examples/explain.py
 """
 
 from __future__ import annotations

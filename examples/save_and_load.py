@@ -1,6 +1,6 @@
 """Save a model without pickle, load it where it is needed; and what skops must be told to trust.
 
-    python examples/save_and_load.py
+python examples/save_and_load.py
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ refused here; it executes nothing and imports nothing but the library that the d
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import warnings
 from types import ModuleType
@@ -180,7 +181,7 @@ def _describe(estimator: Any, left_out: list[str]) -> dict[str, Any]:
 
 
 def _make_estimator(library: ModuleType, described: Any) -> Any:
-    if not isinstance(described, dict) or library.__name__ != f"focal_boost.{_KINDS.get(described.get('kind'))}":
+    if not isinstance(described, dict) or library.__name__ != f"focal_boost.{_KINDS.get(str(described.get('kind')))}":
         raise ValueError("an estimator is of no kind that its library has")
     params = {name: decode(value) for name, value in _dict(described, "params").items()}
     return library.make_estimator(described["kind"], params)
@@ -203,7 +204,7 @@ def _make_classes(described: dict[str, Any]) -> np.ndarray:
     kind = {"bool": bool, "float": float, "str": str, "object": str}.get(dtype.rstrip("0123456789"), int)
     if not all(type(label) is kind for label in labels):
         raise ValueError(f"classes holds a label that is not of dtype {dtype}")
-    if any(not low < high for low, high in zip(labels, labels[1:], strict=False)):
+    if any(not low < high for low, high in itertools.pairwise(labels)):
         raise ValueError("classes is not sorted, or holds a label twice")
     classes = np.array(labels, dtype=dtype)
     if classes.tolist() != labels:

@@ -374,9 +374,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(f"{name} is a model of another library: {earlier.estimator_!r}")
             _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
             _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
-            names = [list(getattr(model, "feature_names_in_", ())) for model in (earlier, self)]
-            if all(names):
-                _check_same("feature_names_in_", *names, name)
+            old, new = (list(getattr(model, "feature_names_in_", ())) for model in (earlier, self))
+            if old and new:
+                _check_same("feature_names_in_", old, new, name)
             _check_same("gamma", earlier.loss_.gamma, loss.gamma, name)
             _check_same("alpha", earlier.loss_.alpha, loss.alpha, name)
             return earlier.estimator_
@@ -439,8 +439,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
     if earlier != now:
         raise ValueError(
-            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: the margins that it "
-            f"would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
+            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: the margins that "
+            f"it would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
             f"weights of {name}.loss_.alpha), or pass {name}.estimator_ to go on all the same"
         )
 

@@ -42,8 +42,8 @@ def to_onnx(model: Any) -> Any:
 
     Notes
     -----
-    Leaves are kept and summed in float32. Thresholds of LightGBM are rounded down to float32, which decides the same for each
-    float32 value.
+    Leaves are kept and summed in float32. Thresholds of LightGBM are rounded down to float32, which decides the same
+    for each float32 value.
     """
     try:
         import onnx

@@ -195,9 +195,10 @@ def test_onnx_refuses_what_it_cannot_express():
     ]:
         with pytest.raises(ValueError, match=what):
             to_onnx(FocalClassifier(estimator).fit(table.X, table.y))
+    X = np.repeat(np.arange(6), 50)[:, None]
+    model = FocalClassifier(lightgbm()).fit(X, X[:, 0] % 2, categorical_feature=[0])
     with pytest.raises(ValueError, match="categorical splits"):
-        X = np.repeat(np.arange(6), 50)[:, None]
-        to_onnx(FocalClassifier(lightgbm()).fit(X, X[:, 0] % 2, categorical_feature=[0]))
+        to_onnx(model)
 
 
 #

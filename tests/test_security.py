@@ -18,8 +18,6 @@ FORBIDDEN_MODULES = {
     *("requests", "ftplib", "pty", "code", "runpy", "multiprocessing"),
 }
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "fork", "execv", "spawnv"}
-# Dask's own cluster does the talking where the user has started one.
-NETWORKED = {"dask.py"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
@@ -38,13 +36,14 @@ def test_no_source_imports_or_calls_what_executes_or_talks(path):
 
 @pytest.mark.parametrize("library", ["lightgbm.LGBMClassifier", "xgboost.XGBClassifier"])
 def test_training_saving_and_loading_open_no_socket_and_start_no_process(library, tmp_path):
-    module, name = library.split(".")
+    module = library.partition(".")[0]
     script = f"""
         import sys
         import numpy, sklearn, scipy.optimize, {module}
         events = []
         def refuse(event, args):
-            if event.split(".")[0] in ("socket", "subprocess") or event in ("os.system", "os.exec", "os.fork", "pickle.find_class"):
+            names = ("os.system", "os.exec", "os.fork", "pickle.find_class")
+            if event.split(".")[0] in ("socket", "subprocess") or event in names:
                 events.append(event)
                 raise RuntimeError(event)
         sys.addaudithook(refuse)
