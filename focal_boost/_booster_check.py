@@ -1,7 +1,7 @@
 """Booster files looked over before a library parses them.
 
-Both libraries raise errors for most of what is wrong with a file, but not for all: lengths are trusted, and a tree whose
-nodes point outside of it is walked at predict. So grammar and trees are checked here; what passes cannot lead a
+Both libraries raise errors for most of what is wrong with a file, but not for all: lengths are trusted, and a tree
+whose nodes point outside of it is walked at predict. So grammar and trees are checked here; what passes cannot lead a
 prediction out of its arrays or round in circles.
 """
 
@@ -149,6 +149,10 @@ def _check_xgboost_tree(tree: dict[str, Any], n_features: int) -> None:
     for name in ("left_children", "right_children", "parents", "split_indices", "default_left", "split_type"):
         if len(tree[name]) != n:
             raise ValueError(f"a tree of the booster has {len(tree[name])} {name} for {n} nodes")
+    if int(tree["tree_param"]["size_leaf_vector"]) <= 1:
+        for name in ("split_conditions", "base_weights", "loss_changes", "sum_hessian"):
+            if len(tree[name]) != n:
+                raise ValueError(f"a tree of the booster has {len(tree[name])} {name} for {n} nodes")
     if n < 1 or parents[0] != _ROOT_PARENT:
         raise ValueError("a tree of the booster has no root")
     inner = left != -1
