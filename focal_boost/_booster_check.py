@@ -136,10 +136,10 @@ def check_xgboost(data: bytes) -> None:
     for number, tree in enumerate(trees):
         if tree["id"] != number:
             raise ValueError(f"tree {number} of the booster has the number {tree['id']!r}")
-        _check_xgboost_tree(tree, n_features)
+        _check_xgboost_tree(tree, n_features, max(int(shape["num_class"]), 1))
 
 
-def _check_xgboost_tree(tree: dict[str, Any], n_features: int) -> None:
+def _check_xgboost_tree(tree: dict[str, Any], n_features: int, n_outputs: int) -> None:
     left, right, parents, feature = (
         np.asarray(tree[name]) for name in ("left_children", "right_children", "parents", "split_indices")
     )
@@ -149,7 +149,10 @@ def _check_xgboost_tree(tree: dict[str, Any], n_features: int) -> None:
     for name in ("left_children", "right_children", "parents", "split_indices", "default_left", "split_type"):
         if len(tree[name]) != n:
             raise ValueError(f"a tree of the booster has {len(tree[name])} {name} for {n} nodes")
-    if int(tree["tree_param"]["size_leaf_vector"]) <= 1:
+    width = int(tree["tree_param"]["size_leaf_vector"])
+    if width not in (0, 1, n_outputs):
+        raise ValueError(f"a tree of the booster has leaves of {width} values for {n_outputs} outputs")
+    if width <= 1:
         for name in ("split_conditions", "base_weights", "loss_changes", "sum_hessian"):
             if len(tree[name]) != n:
                 raise ValueError(f"a tree of the booster has {len(tree[name])} {name} for {n} nodes")
@@ -158,12 +161,15 @@ def _check_xgboost_tree(tree: dict[str, Any], n_features: int) -> None:
     inner = left != -1
     # A node with one parent at most, and a root with none: whoever starts at the root never comes back.
     _check_children(np.concatenate([left[inner], right[inner]]), 1, n)
+    nodes = np.flatnonzero(inner)
+    if np.any(parents[left[inner]] != nodes) or np.any(parents[right[inner]] != nodes):
+        raise ValueError("a tree of the booster has a node that names another parent")
     if np.any(right[~inner] != -1) or np.any((feature[inner] < 0) | (feature[inner] >= n_features)):
         raise ValueError("a tree of the booster splits on a feature that there is not")
     # Both lists of categories are written for categorical nodes alone.
     start, size = np.asarray(tree["categories_segments"]), np.asarray(tree["categories_sizes"])
-    nodes, categories = np.asarray(tree["categories_nodes"]), np.asarray(tree["categories"])
-    if not len(start) == len(size) == len(nodes) or np.any((nodes < 0) | (nodes >= n)):
+    split_nodes, categories = np.asarray(tree["categories_nodes"]), np.asarray(tree["categories"])
+    if not len(start) == len(size) == len(split_nodes) or np.any((split_nodes < 0) | (split_nodes >= n)):
         raise ValueError("a tree of the booster has categories of no node")
     if np.any((start < 0) | (size < 0) | (start > len(categories)) | (size > len(categories) - start)):
         raise ValueError("a tree of the booster has categories outside of their list")
