@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -26,12 +27,16 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from focal_boost import _container, _model_file
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalClassifier"]
 
 # Libraries that have a module of their own in this package.
 _LIBRARIES = ("xgboost", "lightgbm")
+
+# Their arguments of fit for a model to continue.
+_EARLIER = ("xgb_model", "init_model")
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
@@ -137,8 +142,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         eval_set : list of (X, y) pairs, default=None
             Scored in each round; labels as in `y`.
         **fit_params
-            The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, a model to continue
-            (``xgb_model`` and ``init_model`` also take a fitted FocalClassifier), and so on.
+            The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, and so on. A model to
+            continue (``xgb_model`` and ``init_model``) may also be a fitted FocalClassifier or the path of a saved
+            one, whose classes, features, gamma and class weights must be those of this model; nothing is known of
+            those of a bare booster. Its intercept is in its margins and counted once.
 
         Returns
         -------
@@ -170,7 +177,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         loss = self._make_loss(classes, np.bincount(codes, weights=weight))
         weight = self._combine_weights(inner, y, weight)
         fit_params = {
-            name: value.estimator_ if isinstance(value, FocalClassifier) else value
+            name: self._earlier_model(name, value, library, loss, classes) if name in _EARLIER else value
             for name, value in fit_params.items()
         }
         pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
@@ -237,6 +244,80 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.feature_importances_
 
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a file that `load` reads without pickle.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Overwritten if it exists, in one step: whoever reads it meets the old file or the new one, never a part.
+
+        Raises
+        ------
+        ValueError
+            If the file has no form for something: labels that are not integers, floats, booleans or strings, or an
+            estimator of a class derived from the library's own.
+        OSError
+            If the file cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If the estimator has parameters that are not plain data (functions, callbacks): they are left out. The
+            fitted model is whole, but its parameters have the library's defaults there when it is trained again.
+
+        Notes
+        -----
+        The file is a zip archive of two members that are not compressed: the booster in its library's own format,
+        which `unzip` takes out for programs without focal_boost, and a description in JSON. The library's own
+        ``predict`` of that booster uses all rounds; `best_iteration_` is in the description.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from pathlib import Path
+        >>> from lightgbm import LGBMClassifier
+        >>> from focal_boost import FocalClassifier
+        >>> X, y = np.arange(100.0)[:, None], np.repeat(["no", "yes"], 50)
+        >>> model = FocalClassifier(LGBMClassifier(n_estimators=5, verbosity=-1)).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(Path(folder, "model.focal"))
+        ...     loaded = FocalClassifier.load(Path(folder, "model.focal"))
+        >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        _model_file.save(self, _library_of(self.estimator_), path)
+
+    @classmethod
+    def load(cls, path: Any) -> FocalClassifier:
+        """Read a model that `save` wrote: fitted, and ready to be trained again.
+
+        Parameters
+        ----------
+        path : str or PathLike
+
+        Returns
+        -------
+        FocalClassifier
+            With the same margins and probabilities, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one that `save` wrote, is damaged, or comes from a later version of the format.
+        ImportError
+            If the library of its booster is not installed.
+        OSError
+            If the file cannot be read.
+
+        Notes
+        -----
+        Nothing in the file is executed, and sizes are bounded. A checksum finds damage, not forgery: the booster is
+        parsed by its library, in C++, so load only files from sources that you would load a booster from.
+        """
+        return _model_file.load(cls, path)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
 
@@ -284,6 +365,24 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             return BinaryFocalLoss(**shape)
         return MulticlassFocalLoss(len(classes), **shape)
 
+    def _earlier_model(self, name: str, earlier: Any, library: ModuleType, loss: Any, classes: np.ndarray) -> Any:
+        """Return what the library continues from; a FocalClassifier or its file must speak of the same margins."""
+        if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
+            earlier = type(self).load(earlier)
+        if isinstance(earlier, FocalClassifier):
+            check_is_fitted(earlier)
+            if _library_of(earlier.estimator_) is not library:
+                raise ValueError(f"{name} is a model of another library: {earlier.estimator_!r}")
+            _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
+            _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
+            old, new = (list(getattr(model, "feature_names_in_", ())) for model in (earlier, self))
+            if old and new:
+                _check_same("feature_names_in_", old, new, name)
+            _check_same("gamma", earlier.loss_.gamma, loss.gamma, name)
+            _check_same("alpha", earlier.loss_.alpha, loss.alpha, name)
+            return earlier.estimator_
+        return None if earlier is None else library.check_earlier(earlier, loss)
+
     def _combine_weights(self, inner: Any, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
         class_weight = getattr(inner, "class_weight", None)
@@ -326,6 +425,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             check_consistent_length(features, labels)
             pairs.append((features, np.searchsorted(classes, labels)))
         return pairs
+
+
+def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
+    if earlier != now:
+        raise ValueError(
+            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: the margins that "
+            f"it would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
+            f"weights of {name}.loss_.alpha), or pass {name}.estimator_ to go on all the same"
+        )
 
 
 def _library_of(estimator: Any) -> ModuleType:

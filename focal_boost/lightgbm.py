@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import os
 import re
 from collections.abc import Callable
 from numbers import Real
@@ -12,7 +14,9 @@ from typing import Any
 import joblib
 import lightgbm
 import numpy as np
+from sklearn.preprocessing import LabelEncoder
 
+from focal_boost._booster_check import check_lightgbm
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
@@ -185,8 +189,8 @@ class FocalObjective:
             trees[output] = _shift_tree(trees[output], float(margin))
         link = "binary sigmoid:1" if outputs == 1 else f"multiclass num_class:{outputs}"
         header = header.replace("\nfeature_names=", f"\nobjective={link}\nfeature_names=", 1)
-        # Offsets of the trees in the text, wrong after an edit and not needed to load it.
-        header = re.sub(r"^tree_sizes=.*\n", "", header, flags=re.MULTILINE)
+        # Wrong after an edit.
+        header = _TREE_SIZES.sub("", header)
         rest = rest.replace("[objective: custom]", f"[objective: {link.split()[0]}]", 1)
         alone = lightgbm.Booster(model_str=header + "".join(trees) + rest)
         alone.params = {**booster.params, "objective": link.split()[0]}
@@ -225,6 +229,9 @@ def _split_model(text: str) -> tuple[str, list[str], str]:
     stops = [*starts[1:], end]
     return text[: starts[0]], [text[i:j] for i, j in zip(starts, stops, strict=True)], text[end:]
 
+
+# Where the trees are in the text; not needed to load it.
+_TREE_SIZES = re.compile(r"^tree_sizes=.*\n", flags=re.MULTILINE)
 
 # Every number of a tree that is an output: of leaves, of leaves with a linear model, of inner nodes (for SHAP's sake).
 _OUTPUT_LINES = re.compile(r"^(leaf_value|leaf_const|internal_value)=(.*)$", flags=re.MULTILINE)
@@ -394,6 +401,43 @@ def fit_estimator(
         estimator.__dict__.pop(name, None)
 
 
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Return a model to continue as LightGBM takes it.
+
+    Parameters
+    ----------
+    earlier : Booster, LGBMClassifier, str or PathLike
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+
+    Returns
+    -------
+    Booster, LGBMClassifier, str or PathLike
+
+    Raises
+    ------
+    ValueError
+        If its number of outputs is another than that of the loss, or its intercept is not in its trees.
+    """
+    booster = earlier.booster_ if isinstance(earlier, lightgbm.LGBMModel) else earlier
+    if isinstance(booster, (str, os.PathLike)):
+        try:
+            booster = lightgbm.Booster(model_file=booster)
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(
+                f"init_model={os.fspath(earlier)!r} is not a model that LightGBM reads: {error}"
+            ) from error
+    if isinstance(booster, lightgbm.Booster):
+        outputs = booster.num_model_per_iteration()
+        if outputs != loss.n_outputs:
+            raise ValueError(f"init_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+        if "\nobjective=" not in booster.model_to_string(num_iteration=1).partition("\nTree=")[0]:
+            raise ValueError(
+                "init_model was trained with an objective of one's own, and its intercept is not in its trees: pass "
+                "objective.portable(booster) of the FocalObjective that trained it"
+            )
+    return earlier
+
+
 def _threads(params: dict[str, Any]) -> int | None:
     """Threads of an estimator, counted as joblib does: -1 is all processors, -2 all but one."""
     n_jobs = _given_threads(params)
@@ -447,3 +491,186 @@ def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:
 def best_iteration(estimator: Any) -> int | None:
     """Number of rounds up to the best one, or None without early stopping."""
     return estimator.best_iteration_ or None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saved models, for FocalClassifier
+
+
+def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """Return the booster of a fitted estimator as a file that LightGBM reads by itself.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+
+    Returns
+    -------
+    member : str
+        Name of the file.
+    booster : bytes
+        LightGBM's model text, with all rounds.
+    state : dict
+        What the text does not hold: the best iteration, the metrics there, and whether the features were named.
+
+    Raises
+    ------
+    ValueError
+        If the categories of a pandas column would not come back the same from the text.
+    """
+    booster = estimator.booster_
+    text = booster.model_to_string(num_iteration=-1)
+    kept = text.rstrip("\n").rpartition("\n")[2].partition("pandas_categorical:")[2]
+    if booster.pandas_categorical and json.loads(kept or "null") != booster.pandas_categorical:
+        raise ValueError(
+            "LightGBM's model text does not keep the categories of a pandas column as they are: use categories that "
+            "are strings, integers, floats or booleans, or pickle"
+        )
+    state = {
+        "best_iteration": int(booster.best_iteration),
+        "best_score": {data: dict(scores) for data, scores in estimator.best_score_.items()},
+        "named_features": bool(estimator._fitted_with_feature_names),
+    }
+    return "booster.txt", text.encode("utf-8"), state
+
+
+def make_estimator(kind: str, params: dict[str, Any]) -> Any:
+    """Build an unfitted estimator from parameters that come from a file.
+
+    Parameters
+    ----------
+    kind : {"LGBMClassifier"}
+    params : dict
+
+    Returns
+    -------
+    LGBMClassifier
+
+    Raises
+    ------
+    ValueError
+        If a name is none of a parameter.
+    """
+    cls = lightgbm.LGBMClassifier
+    for name in params:
+        # Each becomes an attribute: a name that the class has would hide a method.
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or hasattr(cls, name):
+            raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
+    return cls(**params)
+
+
+def _essence(text: str) -> str:
+    """A model text without what predictions do not need and LightGBM reads on trust.
+
+    The sizes of trees are taken for true, and a line of the training parameters that is cut or missing ends the
+    process.
+    """
+    trees, _, rest = text.partition("\nend of trees")
+    categories = rest.rstrip("\n").rpartition("\n")[2]
+    kept = categories if categories.startswith("pandas_categorical:") else "pandas_categorical:null"
+    return f"{_TREE_SIZES.sub('', trees, count=1)}\nend of trees\n\n{kept}\n"
+
+
+def import_estimator(
+    estimator: Any,
+    member: str,
+    booster: bytes,
+    loss: BinaryFocalLoss | MulticlassFocalLoss,
+    n_features: int,
+    evals_result: dict[str, dict[str, list[float]]],
+    state: Any,
+) -> None:
+    """Make an unfitted estimator the fitted one that was exported.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+    member, booster, state
+        As `export_estimator` returned them.
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    n_features : int
+    evals_result : dict
+
+    Raises
+    ------
+    ValueError
+        If LightGBM does not read the booster, or it does not fit loss and features.
+    """
+    if member != "booster.txt":
+        raise ValueError("the booster is not in the format of LightGBM")
+    best_iteration, best_score, named = (state[name] for name in ("best_iteration", "best_score", "named_features"))
+    text = booster.decode("utf-8")
+    check_lightgbm(text)
+    try:
+        loaded = lightgbm.Booster(model_str=_essence(text))
+    except lightgbm.basic.LightGBMError as error:
+        raise ValueError(f"LightGBM does not read the booster: {error}") from error
+    link = "binary" if loss.n_outputs == 1 else "multiclass"
+    header = text.partition("\nTree=")[0]
+    if loaded.num_model_per_iteration() != loss.n_outputs or f"\nobjective={link} " not in header:
+        raise ValueError(f"the booster is not one with the objective {link!r} and {loss.n_outputs} outputs")
+    if loaded.num_feature() != n_features:
+        raise ValueError(f"the booster has {loaded.num_feature()} features, not {n_features}")
+    if type(best_iteration) is not int or not -1 <= best_iteration <= loaded.current_iteration():
+        raise ValueError(f"the booster has no {best_iteration!r} rounds, which it calls its best")
+    if type(named) is not bool or not isinstance(best_score, dict):
+        raise ValueError("the state of the estimator is not one that was saved")
+    loaded.best_iteration, loaded.best_score = best_iteration, best_score
+    codes = np.arange(loss.n_classes)
+    # What LGBMClassifier.fit leaves behind on labels 0 to K - 1.
+    vars(estimator).update(
+        _Booster=loaded,
+        _objective=link,
+        _evals_result=evals_result,
+        _best_iteration=best_iteration,
+        _best_score=best_score,
+        _le=LabelEncoder().fit(codes),
+        _class_map={int(code): int(code) for code in codes},
+        _classes=codes,
+        _n_classes=loss.n_classes,
+        _n_features=n_features,
+        _n_features_in=n_features,
+        _fitted_with_feature_names=named,
+        fitted_=True,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Float32 inputs, for conversion to other formats
+
+
+def round_thresholds(booster: lightgbm.Booster) -> str:
+    """Model text up to the best iteration whose thresholds are float32 and decide the same for each float32 value.
+
+    Parameters
+    ----------
+    booster : lightgbm.Booster
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it splits on categories or has linear leaves.
+    """
+    header, trees, rest = _split_model(booster.model_to_string())
+    for tree in trees:
+        if not re.search(r"^num_cat=0$", tree, re.MULTILINE) or re.search(r"^is_linear=1$", tree, re.MULTILINE):
+            raise ValueError(
+                "the booster has categorical splits or linear leaves, which are not converted: encode categories as "
+                "numbers, and train without linear_tree"
+            )
+    return _TREE_SIZES.sub("", header) + "".join(map(_round_tree, trees)) + rest
+
+
+def _round_tree(tree: str) -> str:
+    def rounded(match: re.Match[str]) -> str:
+        exact = np.array([float(value) for value in match[1].split()])
+        limit = np.finfo(np.float32).max
+        near = np.clip(exact, -limit, limit).astype(np.float32)
+        near = np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
+        return f"threshold={' '.join(repr(float(value)) for value in near)}"
+
+    return re.sub(r"^threshold=(.*)$", rounded, tree, flags=re.MULTILINE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
+import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -14,6 +16,7 @@ import xgboost
 from scipy.special import expit
 from xgboost import collective
 
+from focal_boost._booster_check import check_xgboost
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
@@ -333,7 +336,7 @@ def fit_estimator(
     is_forest = isinstance(estimator, xgboost.XGBRFClassifier)
     if not is_forest:  # whose single round allows no callbacks
         estimator.callbacks = [metrics, *(own["callbacks"] or [])]
-    if own["base_score"] is None and "xgb_model" not in fit_params:
+    if own["base_score"] is None and fit_params.get("xgb_model") is None:
         estimator.base_score = objective.params["base_score"]
     silenced = {} if named else {"disable_default_eval_metric": True}
     estimator.set_params(**silenced)
@@ -349,6 +352,34 @@ def fit_estimator(
     for name in silenced:
         estimator.kwargs.pop(name, None)
         estimator.__dict__.pop(name, None)
+
+
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Return a model to continue as XGBoost takes it.
+
+    Parameters
+    ----------
+    earlier : Booster, XGBClassifier, str or PathLike
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+
+    Returns
+    -------
+    Booster, XGBClassifier or str
+
+    Raises
+    ------
+    ValueError
+        If its number of outputs is another than that of the loss.
+    """
+    if isinstance(earlier, os.PathLike):
+        return os.fspath(earlier)
+    booster = earlier.get_booster() if isinstance(earlier, xgboost.XGBModel) else earlier
+    if isinstance(booster, xgboost.Booster):
+        learner = json.loads(booster.save_config())["learner"]["learner_model_param"]
+        outputs = max(int(learner["num_class"]), 1)
+        if outputs != loss.n_outputs:
+            raise ValueError(f"xgb_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+    return earlier
 
 
 def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
@@ -451,3 +482,105 @@ class _Metrics(xgboost.callback.TrainingCallback):
             if next(reversed(log)) != self.follow:
                 log[self.follow] = log.pop(self.follow)
         self.scores.clear()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saved models, for FocalClassifier
+
+
+def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """Return the booster of a fitted estimator as a file that XGBoost reads by itself.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+
+    Returns
+    -------
+    member : str
+        Name of the file.
+    booster : bytes
+        XGBoost's binary JSON, with all rounds; the best iteration is in it.
+    state : dict
+        What else a fitted estimator knows: nothing.
+    """
+    return "booster.ubj", bytes(estimator.get_booster().save_raw("ubj")), {}
+
+
+def make_estimator(kind: str, params: dict[str, Any]) -> Any:
+    """Build an unfitted estimator from parameters that come from a file.
+
+    Parameters
+    ----------
+    kind : {"XGBClassifier", "XGBRFClassifier"}
+    params : dict
+
+    Returns
+    -------
+    XGBClassifier or XGBRFClassifier
+
+    Raises
+    ------
+    ValueError
+        If a name is none of a parameter, or a value is refused.
+    """
+    cls = getattr(xgboost, kind)
+    for name in params:
+        # A name that the class has would hide a method.
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or hasattr(cls, name):
+            raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # XGBRFClassifier is deprecated in XGBoost 3.4
+        try:
+            return cls(**params)
+        except NotImplementedError as error:
+            raise ValueError(f"{kind} refuses its parameters: {error}") from error
+
+
+def import_estimator(
+    estimator: Any,
+    member: str,
+    booster: bytes,
+    loss: BinaryFocalLoss | MulticlassFocalLoss,
+    n_features: int,
+    evals_result: dict[str, dict[str, list[float]]],
+    state: Any,
+) -> None:
+    """Make an unfitted estimator the fitted one that was exported.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+    member, booster, state
+        As `export_estimator` returned them.
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    n_features : int
+    evals_result : dict
+
+    Raises
+    ------
+    ValueError
+        If XGBoost does not read the booster, or it does not fit loss and features.
+    """
+    if member != "booster.ubj" or state != {}:
+        raise ValueError("the booster is not in the format of XGBoost")
+    check_xgboost(booster)
+    loaded = xgboost.Booster({} if estimator.n_jobs is None else {"nthread": estimator.n_jobs})
+    loaded.load_model(bytearray(booster))  # XGBoostError is a ValueError
+    learner = json.loads(loaded.save_config())["learner"]
+    n_outputs = max(int(learner["learner_model_param"]["num_class"]), 1)
+    link = "binary:logistic" if loss.n_outputs == 1 else "multi:softprob"
+    if learner["objective"]["name"] != link or n_outputs != loss.n_outputs:
+        raise ValueError(
+            f"the booster has the objective {learner['objective']['name']!r} with {n_outputs} outputs, not {link!r} "
+            f"with {loss.n_outputs}"
+        )
+    if loaded.num_features() != n_features:
+        raise ValueError(f"the booster has {loaded.num_features()} features, not {n_features}")
+    best = loaded.attr("best_iteration")
+    if best is not None and not 0 <= int(best) < loaded.num_boosted_rounds():
+        raise ValueError(f"the booster has no round {best}, which it calls its best")
+    estimator._Booster = loaded
+    estimator.n_classes_ = loss.n_classes
+    if evals_result:
+        estimator.evals_result_ = evals_result

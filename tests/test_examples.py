@@ -245,3 +245,26 @@ def test_real_table(load, tmp_path, capsys, example, arguments, name):
         pytest.skip(f"{folder} has no {name}.npz")
     load(example).main([*arguments, str(tmp_path)] if arguments[-1] == "--output" else arguments)
     assert f"Table {name}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("example", "packages", "promised"),
+    [
+        ("save_and_load", [], ["same probabilities: True", "booster.txt"]),
+        ("continue_training", [], ["LGBMClassifier: 25 + 25 rounds", "XGBClassifier: 25 + 25 rounds"]),
+        ("explain", ["shap"], ["contributions add up to the margins", "largest contributions"]),
+        ("deploy", ["onnxruntime", "onnxmltools", "treelite"], ["posterior probabilities equal", "Treelite margins"]),
+        ("track_with_mlflow", ["mlflow"], ["same posteriors: True", "booster: sigmoid of the margins"]),
+    ],
+)
+@pytest.mark.usefixtures("bundled")
+@pytest.mark.filterwarnings("ignore")  # of the packages that are imported
+def test_life_of_a_model(load, tmp_path, capsys, monkeypatch, example, packages, promised):
+    for package in packages:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    with_output = example in ("save_and_load", "deploy", "track_with_mlflow")
+    load(example).main(["--output", str(tmp_path)] if with_output else [])
+    out = capsys.readouterr().out
+    for text in promised:
+        assert text in out

@@ -1,0 +1,37 @@
+"""SHAP values of a focal model: they add up to its margins.
+
+pip install 'focal_boost[recipes]'
+python examples/explain.py
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import shap
+from _data import SEED, rare_eights
+from lightgbm import LGBMClassifier
+
+from focal_boost import FocalClassifier
+
+SETTINGS = {"n_estimators": 50, "random_state": SEED, "n_jobs": 1, "verbosity": -1}
+
+
+def main(argv: list[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    table = rare_eights(40)
+    model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=2.0).fit(table.X, table.y)
+    explanation = shap.TreeExplainer(model.estimator_)(table.X)
+    margins = model.decision_function(table.X)
+    total = explanation.values.sum(axis=1) + explanation.base_values
+    print(f"contributions add up to the margins, to {np.abs(total - margins).max():.1e}")
+    row = int(np.argmax(margins))
+    posterior = model.predict_proba(table.X[row : row + 1])[0, 1]
+    print(f"row {row}: margin {margins[row]:+.2f}, posterior {posterior:.3f}; largest contributions:")
+    for feature in np.argsort(-np.abs(explanation.values[row]))[:5]:
+        print(f"  pixel {feature:>2} = {table.X[row, feature]:>4g}   {explanation.values[row, feature]:+.3f}")
+
+
+if __name__ == "__main__":
+    main()

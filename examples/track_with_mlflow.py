@@ -1,0 +1,50 @@
+"""Log a focal model to MLflow in both flavours: the whole classifier, and the booster that stands alone.
+
+    pip install 'focal_boost[recipes]'
+    python examples/track_with_mlflow.py --output demo
+
+The sklearn flavour answers with posteriors and needs focal_boost where it is loaded; the booster's flavour answers with
+the sigmoid of the margins and does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from _data import SEED, rare_eights
+from lightgbm import LGBMClassifier
+
+from focal_boost import FocalClassifier
+
+SETTINGS = {"n_estimators": 50, "random_state": SEED, "n_jobs": 1, "verbosity": -1}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of the store (default demo)")
+    args = parser.parse_args(argv)
+    store = args.output.resolve() / "mlflow"
+    store.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{store / 'runs.db'}")
+    experiment = mlflow.create_experiment("focal", artifact_location=store.as_uri())
+    table = rare_eights(40)
+    with mlflow.start_run(experiment_id=experiment):
+        model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=2.0)
+        model.fit(table.X, table.y, eval_set=[(table.X, table.y)])
+        mlflow.log_params({"gamma": model.gamma, "alpha": model.alpha, **SETTINGS})
+        for step, value in enumerate(model.evals_result_["valid_0"]["posterior_log_loss"]):
+            mlflow.log_metric("posterior_log_loss", value, step=step)
+        whole = mlflow.sklearn.log_model(model, name="classifier", serialization_format="cloudpickle")
+        booster = mlflow.lightgbm.log_model(model.estimator_, name="booster")
+    loaded = mlflow.sklearn.load_model(whole.model_uri)
+    print(f"classifier: same posteriors: {np.array_equal(loaded.predict_proba(table.X), model.predict_proba(table.X))}")
+    alone = mlflow.lightgbm.load_model(booster.model_uri).predict_proba(table.X)
+    sigmoid = model.loss_.predict_proba(model.decision_function(table.X), posterior=False)
+    print(f"booster: sigmoid of the margins, equal to {np.abs(alone - sigmoid).max():.1e}")
+
+
+if __name__ == "__main__":
+    main()
