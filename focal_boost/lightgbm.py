@@ -519,10 +519,10 @@ class _StopOnPosterior:
     LightGBM's own follows all metrics, or the first, which is the focal loss.
     """
 
-    order = 30  # after metrics are recorded
-    before_iteration = False
-
     def __init__(self, patience: int) -> None:
+        # After metrics are recorded; LightGBM looks for it in the instance.
+        self.order = 30
+        self.before_iteration = False
         self.patience = patience
         self.lowest = np.inf
         self.best: tuple[int, Any] = (0, [])

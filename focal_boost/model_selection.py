@@ -36,6 +36,9 @@ _GIVE_UP = 1.25
 # Folds that every candidate sees: two, because one has no spread.
 _FIRST_FOLDS = 2
 
+# Rounds that a fold waits for an improvement at least, unless fewer were asked for.
+_LEAST_PATIENCE = 10
+
 # Arguments of fit that a search over folds cannot honour, and what to do instead.
 _REFUSED = {
     **dict.fromkeys(
@@ -139,7 +142,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     ``d ± s sqrt(1/m - 1/k)``. The candidate with the highest ``d + 1.25 s sqrt(1/m - 1/k)`` is completed as long as
     that is above the best mean of a completed candidate; then the others are given up. Races on folds are the idea
     of [1]_. Early stopping loses most of its rounds in waiting: from the second fold on a fold waits as long as the
-    longest wait that was worth it at gamma = 0 so far, but at least a fifth of `early_stopping_rounds`.
+    longest wait that was worth it at gamma = 0 so far, but at least 10 rounds and a fifth of `early_stopping_rounds`.
 
     **Rounds and score come from the same rows.** With early stopping the held-out rows choose the round at which they
     are scored, so the scores are a little too good, for all candidates in the same way, gamma = 0 included; compare
@@ -386,7 +389,7 @@ def _candidates(gammas: Any, alphas: Any) -> list[dict[str, Any]]:
         if not values:
             raise ValueError(f"{name} is empty, so that there is nothing to choose from; pass {name}={example}")
     for gamma in gammas:
-        if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= gamma < math.inf:
+        if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
             raise ValueError(f"gammas holds {gamma!r}, which is not a finite number >= 0: remove it")
     if 0 not in gammas:
         gammas = [0.0, *gammas]
@@ -614,10 +617,10 @@ def _hopes(scores: np.ndarray, reference: int) -> np.ndarray:
 
 
 def _shorter_patience(patience: int, reference: list[_Fold]) -> int:
-    """As long as any wait of the reference that was worth it, but not less than a fifth of what was asked for."""
+    """As long as any wait of the reference that was worth it, but not much less than what was asked for."""
     if not reference:
         return patience
-    return min(patience, max(math.ceil(patience / 5), *(fold.longest_wait for fold in reference)))
+    return min(patience, max(_LEAST_PATIENCE, math.ceil(patience / 5), *(fold.longest_wait for fold in reference)))
 
 
 class _Progress:
