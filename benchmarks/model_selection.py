@@ -164,10 +164,10 @@ def main() -> None:
         "# Choosing gamma: the race against the full grid",
         f"Command: `python benchmarks/model_selection.py {' '.join(sys.argv[1:])}`.".replace(" `.", "`."),
         machine(),
-        f"Gammas {', '.join(f'{gamma:g}' for gamma in GAMMAS)}; five folds; at most {MOST_ROUNDS} rounds, early stopping "
-        f"after {PATIENCE}; learning rate 0.1, min_child_weight 1, reg_lambda 1. Rounds and time: race / full grid. "
-        "Gammas that the race and the grid chose, and the best on the test rows. Test: log loss / that of the best "
-        "fixed gamma.",
+        f"Gammas {', '.join(f'{gamma:g}' for gamma in GAMMAS)}; five folds; at most {MOST_ROUNDS} rounds, early "
+        f"stopping after {PATIENCE}; learning rate 0.1, min_child_weight 1, reg_lambda 1. Rounds and time: race / full "
+        "grid. Gammas that the race and the grid chose, and the best on the test rows. Test: log loss / that of the "
+        "best fixed gamma.",
         table,
         "\n".join(summary(results)),
     ]
