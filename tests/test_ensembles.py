@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, log_loss
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tables import draw
@@ -68,12 +68,12 @@ def test_bagging_averages_posteriors(make, n_classes):
 @each_booster
 @each_task
 def test_voting_averages_posteriors_with_those_of_other_models(make, n_classes):
-    X, y, X_test, y_test = tables(n_classes)
+    X, y, X_test, _ = tables(n_classes)
     members = [("focal", FocalClassifier(make())), ("linear", LogisticRegression())]
     model = VotingClassifier(members, voting="soft", weights=[3, 1]).fit(X, y)
     focal, linear = (clone(member).fit(X, y).predict_proba(X_test) for _, member in members)
     np.testing.assert_allclose(model.predict_proba(X_test), (3 * focal + linear) / 4, rtol=1e-6)
-    assert model.score(X_test, y_test) > 0.6
+    np.testing.assert_array_equal(model.predict(X_test), NAMES[:n_classes][(3 * focal + linear).argmax(axis=1)])
 
 
 @each_booster
@@ -94,12 +94,14 @@ def test_stacking_on_posteriors_and_on_margins(make, n_classes, method):
 @each_task
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_calibration(make, n_classes, method):
-    X, y, X_test, y_test = tables(n_classes)
+    X, y, X_test, _ = tables(n_classes)
     model = CalibratedClassifierCV(FocalClassifier(make()), method=method, cv=3).fit(X, y)
     proba = model.predict_proba(X_test)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
-    if n_classes == 2:
-        assert average_precision_score(y_test == "rare", proba[:, 1]) > 0.5
+    members = model.calibrated_classifiers_
+    np.testing.assert_allclose(proba, np.mean([one.predict_proba(X_test) for one in members], axis=0), rtol=1e-6)
+    assert len({one.estimator.decision_function(X_test).ravel()[0] for one in members}) == 3
+    np.testing.assert_array_equal(model.predict(X_test), model.classes_[proba.argmax(axis=1)])
 
 
 @each_booster
@@ -119,7 +121,7 @@ def test_weights_are_routed_through_ensembles(make):
         ):
             model.fit(X, y, sample_weight=weight)
             if not isinstance(model, CalibratedClassifierCV):
-                # scikit-learn's bagging draws rows by weight, twice the share the weights have once drawn
+                # The weights have moved the intercept; scikit-learn's bagging draws rows by weight, to the same end.
                 assert model.predict_proba(X)[:, 1].min() > 0.7
         stacked = StackingClassifier([("focal", focal)], linear, cv=2).fit(X, y, sample_weight=weight)
         assert stacked.estimators_[0].predict_proba(X)[:, 1].min() > 0.7
