@@ -127,7 +127,6 @@ def test_every_pair_of_gamma_and_alpha_in_all_forms():
     results = model.cv_results_
     assert results["param_gamma"].tolist() == [0.0] * 6 + [2.0] * 6
     assert all(given is kept for given, kept in zip(alphas * 2, results["param_alpha"], strict=True))
-    assert "alpha=" in model.verdict_
     assert list(model.classes_) == ["no", "yes"]
     assert set(model.predict(table.X)) <= {"no", "yes"}
 
@@ -249,18 +248,21 @@ def test_tables_of_all_kinds(kind):
 # The race
 
 
+def the_less_gamma_the_better(estimator, X, y):
+    return -estimator.gamma
+
+
 @each_booster
 def test_race_costs_less_and_reports_what_it_left_out(make):
     table = draw(600)
-    options = {"gammas": (0, 30, 60), "cv": 5, "early_stopping_rounds": 20}  # far too much of it
+    options = {"gammas": (0, 1, 2), "cv": 5, "early_stopping_rounds": 20, "scoring": the_less_gamma_the_better}
     full = search(make(learning_rate=0.5), racing=False, **options).fit(table.X, table.y)
     race = search(make(learning_rate=0.5), **options).fit(table.X, table.y)
     assert race.cv_results_["n_rounds_trained"].sum() < 0.75 * full.cv_results_["n_rounds_trained"].sum()
     assert race.best_params_ == full.best_params_ == {"gamma": 0.0, "alpha": None}
     scores = np.array([race.cv_results_[f"split{j}_test_score"] for j in range(5)]).T
     assert np.isnan(scores).tolist() == [[False] * 5, *[[False] * 2 + [True] * 3] * 2]
-    assert race.cv_results_["rank_test_score"][0] == 1
-    assert sorted(race.cv_results_["rank_test_score"][1:]) == [2, 3]
+    assert race.cv_results_["rank_test_score"].tolist() == [1, 2, 3]
     np.testing.assert_allclose(race.cv_results_["mean_test_score"], np.nanmean(scores, axis=1))
 
 
