@@ -9,7 +9,8 @@ from __future__ import annotations
 from focal_boost._config import show_config
 from focal_boost.classifier import FocalClassifier
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.model_selection import FocalClassifierCV
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss", "show_config"]
+__all__ = ["BinaryFocalLoss", "FocalClassifier", "FocalClassifierCV", "MulticlassFocalLoss", "show_config"]

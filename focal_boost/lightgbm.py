@@ -674,3 +674,103 @@ def _round_tree(tree: str) -> str:
         return f"threshold={' '.join(repr(float(value)) for value in near)}"
 
     return re.sub(r"^threshold=(.*)$", rounded, tree, flags=re.MULTILINE)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LGBMClassifier, for FocalClassifierCV
+
+_STOPPING_NAMES = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
+_ROUND_NAMES = (
+    "num_iterations",
+    "num_iteration",
+    "n_iter",
+    "num_tree",
+    "num_trees",
+    "num_round",
+    "num_rounds",
+    "nrounds",
+    "num_boost_round",
+    "max_iter",
+)
+
+
+def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
+    """Refuse what keeps a search over folds from choosing the number of rounds.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+    patience : int or None
+        Rounds without a better score after which a fold stops; None for no early stopping.
+    fit_params : dict
+        Further arguments of ``estimator.fit``.
+
+    Raises
+    ------
+    ValueError
+        If the estimator or a callback stops early by itself, or rounds cannot be taken back from what it trains.
+    """
+    params = estimator.get_params()
+    given = [f"{name}={params[name]!r} of the estimator" for name in _STOPPING_NAMES if params.get(name)]
+    given += ["a callback" for one in fit_params.get("callbacks") or [] if hasattr(one, "stopping_rounds")]
+    if given:
+        raise ValueError(
+            f"early stopping is asked for by {given[0]}: take that out and set early_stopping_rounds of "
+            "FocalClassifierCV, which follows the posterior log loss of the held-out rows"
+        )
+    is_dart = any(params.get(name) == "dart" for name in ("boosting_type", "boosting", "boost"))
+    if patience is not None and is_dart:
+        raise ValueError(
+            f"early_stopping_rounds={patience!r} cannot be used with dart, whose first rounds are no model of their "
+            "own: pass early_stopping_rounds=None"
+        )
+
+
+def fold_arguments(estimator: Any, sample_weight: np.ndarray | None, patience: int | None) -> dict[str, Any]:
+    """Arguments of ``fit`` with which one evaluation set is weighted and, where asked for, stops the training.
+
+    Parameters
+    ----------
+    estimator : LGBMClassifier
+        A clone that belongs to the caller.
+    sample_weight : ndarray of shape (n,) or None
+        Weights of the evaluation set.
+    patience : int or None
+        Rounds without a lower posterior log loss after which training stops.
+
+    Returns
+    -------
+    dict
+    """
+    stop = [] if patience is None else [_StopOnPosterior(patience)]
+    weights = None if sample_weight is None else [sample_weight]
+    return {"eval_sample_weight": weights, "callbacks": stop}
+
+
+def set_rounds(estimator: Any, n_rounds: int) -> None:
+    """Let an unfitted estimator train this many rounds, whatever name it was given them by."""
+    given = [name for name in _ROUND_NAMES if estimator.get_params().get(name) is not None]
+    estimator.set_params(n_estimators=n_rounds, **dict.fromkeys(given, n_rounds))
+
+
+class _StopOnPosterior:
+    """Callback that stops when the posterior log loss of the evaluation set has not fallen for some rounds.
+
+    LightGBM's own follows all metrics, or the first, which is the focal loss.
+    """
+
+    def __init__(self, patience: int) -> None:
+        # After metrics are recorded; LightGBM looks for it in the instance.
+        self.order = 30
+        self.before_iteration = False
+        self.patience = patience
+        self.lowest = np.inf
+        self.best: tuple[int, Any] = (0, [])
+
+    def __call__(self, env: Any) -> None:
+        value = next(entry[2] for entry in env.evaluation_result_list if entry[1] == "posterior_log_loss")
+        if value < self.lowest:
+            self.lowest = value
+            self.best = (env.iteration, env.evaluation_result_list)
+        if env.iteration - self.best[0] >= self.patience or env.iteration == env.end_iteration - 1:
+            raise lightgbm.callback.EarlyStopException(*self.best)

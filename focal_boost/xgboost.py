@@ -409,6 +409,66 @@ def best_iteration(estimator: Any) -> int | None:
     return getattr(estimator.get_booster(), "best_iteration", None) if _stops_early(estimator) else None
 
 
+def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
+    """Refuse what keeps a search over folds from choosing the number of rounds.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+    patience : int or None
+        Rounds without a better score after which a fold stops; None for no early stopping.
+    fit_params : dict
+        Further arguments of ``estimator.fit``.
+
+    Raises
+    ------
+    ValueError
+        If the estimator stops early by itself, or rounds cannot be taken back from what it trains.
+    """
+    if _stops_early(estimator):
+        raise ValueError(
+            f"the estimator stops early by itself (early_stopping_rounds={estimator.early_stopping_rounds!r}, "
+            f"callbacks={estimator.callbacks!r}): take that out of it and set early_stopping_rounds of "
+            "FocalClassifierCV, which follows the posterior log loss of the held-out rows"
+        )
+    kind = "XGBRFClassifier" if isinstance(estimator, xgboost.XGBRFClassifier) else f"booster={estimator.booster!r}"
+    if patience is not None and kind in ("XGBRFClassifier", "booster='dart'", "booster='gblinear'"):
+        raise ValueError(
+            f"early_stopping_rounds={patience!r} cannot be used with {kind}, whose first rounds are no model of their "
+            "own: pass early_stopping_rounds=None"
+        )
+
+
+def fold_arguments(estimator: Any, sample_weight: np.ndarray | None, patience: int | None) -> dict[str, Any]:
+    """Arguments of ``fit`` with which one evaluation set is weighted and, where asked for, stops the training.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
+        A clone that belongs to the caller: early stopping becomes one of its callbacks.
+    sample_weight : ndarray of shape (n,) or None
+        Weights of the evaluation set.
+    patience : int or None
+        Rounds without a lower posterior log loss after which training stops.
+
+    Returns
+    -------
+    dict
+    """
+    if patience is not None:
+        stop = xgboost.callback.EarlyStopping(
+            rounds=patience, metric_name="posterior_log_loss", data_name="validation_0", maximize=False
+        )
+        estimator.set_params(callbacks=[*(estimator.callbacks or []), stop])
+    weights = None if sample_weight is None else [sample_weight]
+    return {"sample_weight_eval_set": weights, "verbose": False}
+
+
+def set_rounds(estimator: Any, n_rounds: int) -> None:
+    """Let an unfitted estimator train this many rounds."""
+    estimator.set_params(n_estimators=n_rounds)
+
+
 def _stops_early(estimator: Any) -> bool:
     callbacks = estimator.callbacks or []
     return estimator.early_stopping_rounds is not None or any(

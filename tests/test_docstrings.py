@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm", "losses", "xgboost"])
+@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm", "losses", "model_selection", "xgboost"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"focal_boost.{name}"))
     assert result.attempted > 0

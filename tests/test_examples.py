@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,27 @@ def test_dask_cluster(load, monkeypatch, capsys):
         assert text in out
 
 
+def test_loss_shapes(load, tmp_path, capsys):
+    load("loss_shapes").main(["--output", str(tmp_path / "new")])
+    out = capsys.readouterr().out
+    assert "costs 0.0100 of its cross-entropy" in out
+    assert "1/100.0" in out
+    assert (tmp_path / "new" / "loss_shapes.png").read_bytes().startswith(PNG)
+    for options, message in ((["0", "-1"], "gamma=-1"), (["0"] * 7, "at most 6")):
+        with pytest.raises(SystemExit):
+            load("loss_shapes").main(["--output", str(tmp_path), "--gammas", *options])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("bundled")
+def test_ensembles(load, capsys):
+    load("ensembles").main(["--library", "lightgbm"])
+    out = capsys.readouterr().out
+    for text in ("bagging of focal", "voting, ", "stacking, ", "calibrated focal", "routed past a scaler"):
+        assert text in out
+    assert ("\nSMOTE, focal" in out) == (find_spec("imblearn") is not None)
+
+
 def test_metrics_by_hand(load):
     data = load("_data")
     y = np.array([0, 1, 0, 1])
@@ -235,6 +257,7 @@ def test_metrics_by_hand(load):
         ("native_api", ["--output"], "mammography"),
         ("anomaly_detection", ["--repeats", "1"], "smtp_kdd"),
         ("multiclass", ["--rounds", "3"], "thyroid0387"),
+        ("ensembles", ["--gamma", "1"], "mammography"),
     ],
 )
 def test_real_table(load, tmp_path, capsys, example, arguments, name):

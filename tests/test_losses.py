@@ -885,7 +885,13 @@ def test_refused_outputs(case, name):
 
 
 def test_public_names():
-    assert focal_boost.__all__ == ["BinaryFocalLoss", "FocalClassifier", "MulticlassFocalLoss", "show_config"]
+    assert focal_boost.__all__ == [
+        "BinaryFocalLoss",
+        "FocalClassifier",
+        "FocalClassifierCV",
+        "MulticlassFocalLoss",
+        "show_config",
+    ]
     for name in focal_boost.__all__:
         assert getattr(focal_boost, name).__doc__
 
