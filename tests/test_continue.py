@@ -84,7 +84,8 @@ def test_a_model_whose_margins_mean_something_else_is_refused(make):
 def test_a_lightgbm_booster_without_its_intercept_is_refused(tmp_path):
     table = draw(300)
     loss = BinaryFocalLoss()
-    objective = focal_boost.lightgbm.FocalObjective(loss, intercept=loss.fit_intercept_only(table.y))
+    start = loss.fit_intercept_only(table.y)
+    objective = focal_boost.lightgbm.FocalObjective(loss, start, scale=loss.log_loss_scale(start))
     params = {"verbosity": -1, "num_threads": 1, **objective.params}
     booster = lgb.train(params, lgb.Dataset(table.X, table.y), 10)
     model = FocalClassifier(lightgbm(n_estimators=10))
