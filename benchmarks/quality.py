@@ -9,7 +9,7 @@ probabilities). One thread each.
 Writes results/quality.csv, one line a training, as soon as it is known: a run that was cut off goes on where it ended.
 Then a summary (results/quality.md) and two pictures.
 
-    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # hours; --jobs 8 on eight cores
+    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # two hours on two cores; --jobs 8 on eight
     FOCAL_BOOST_DATA=folder python benchmarks/quality.py --tables ctg3 wilt --seeds 1
     python benchmarks/quality.py --report                              # only the summary, from the CSV
 """
@@ -38,7 +38,7 @@ from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score, f1_score
 from sklearn.model_selection import train_test_split
 
-from focal_boost import FocalClassifier
+from focal_boost import FocalClassifier, FocalClassifierCV
 
 FIXED = 100
 PATIENCE = 50
@@ -168,6 +168,14 @@ def focal(library: str, split: Split, seed: int, settings: dict[str, Any], **opt
     return Fitted(fixed, stopped, stopper.rounds)
 
 
+def searched(library: str, split: Split, seed: int) -> Fitted:
+    """Gamma and rounds by cross-validation on the rows to train and to stop on together; one model for both columns."""
+    model = FocalClassifierCV(estimator(library, None, seed, ""), early_stopping_rounds=PATIENCE)
+    model.fit(np.concatenate([split.X, split.X_val]), np.concatenate([split.y, split.y_val]))
+    proba = model.predict_proba(split.X_test)
+    return Fitted(proba, proba, model.n_rounds_)
+
+
 def built_in(library: str, split: Split, seed: int, settings: dict[str, Any], balanced: bool = False) -> Fitted:
     from sklearn.utils.class_weight import compute_sample_weight
 
@@ -287,6 +295,7 @@ def contenders(library: str, n_classes: int) -> dict[str, Callable[[str, Split, 
         "focal 2, stabilised": partial(focal, settings=STABLE, gamma=2.0),
         "focal 2, exact": partial(focal, settings=plain, gamma=2.0, hessian="exact"),
         "focal 2, no step bound": partial(focal, settings=plain, gamma=2.0, max_step=None),
+        "FocalClassifierCV": searched,
     }
     wrong_library = {"xgboost": "imlightgbm", "lightgbm": "imbalance-xgboost"}[library]
     for name, objective in (binary_peers() if n_classes == 2 else multiclass_peers(n_classes)).items():
@@ -376,7 +385,7 @@ def run(cell: Cell, folder: Path, max_rows: int) -> Iterable[dict[str, Any]]:
             row["rounds"] = fitted.rounds
         except Exception as error:  # another package's failure is a result too
             row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            if name.startswith("focal"):
+            if name.lower().startswith("focal"):
                 traceback.print_exc()
         row["seconds"] = f"{time.perf_counter() - begin:.2f}"
         rows.append(row)
