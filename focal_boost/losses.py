@@ -7,13 +7,14 @@ The arithmetic is in `focal_boost.kernels`.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -26,8 +27,8 @@ __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 
 Hessian = Literal["expected", "exact"]
 
-# Boosters take gradients in single precision. At gamma = 100 a row of probability 1/2 has a gradient of 1e-28, at 130 it
-# is lost; class weights and steps beyond these bounds would be rounded to zero or infinity too.
+# Boosters take gradients in single precision. At gamma = 100 a row of probability 1/2 has a gradient of 1e-28, at 130
+# it is lost; class weights and steps beyond these bounds would be rounded to zero or infinity too.
 _LARGEST_GAMMA = 100.0
 _CLASS_WEIGHT_RANGE = (1e-20, 1e20)
 _SMALLEST_STEP = 1e-12
@@ -45,7 +46,7 @@ def _check_gamma(gamma: Any) -> float:
         raise ValueError(
             f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
         )
-    if gamma > _LARGEST_GAMMA:
+    if float(gamma) > _LARGEST_GAMMA:
         raise ValueError(
             f"gamma={gamma!r} is above {_LARGEST_GAMMA:g}, where gradients vanish in the single precision of boosters; "
             "2.0 is the usual choice, and values above 5 are rarely of use"
@@ -56,7 +57,7 @@ def _check_gamma(gamma: Any) -> float:
 def _check_hessian(hessian: Any) -> Hessian:
     if not isinstance(hessian, str) or hessian not in ("expected", "exact"):
         raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
-    return hessian
+    return cast(Hessian, hessian)
 
 
 def _check_max_step(max_step: Any) -> float | None:
@@ -102,8 +103,8 @@ def _check_weight_range(alpha: Any, weights: Sequence[float]) -> None:
     low, high = _CLASS_WEIGHT_RANGE
     if not all(low <= weight <= high for weight in weights):
         raise ValueError(
-            f"alpha={alpha!r} makes class weights outside [{low:g}, {high:g}], which single precision rounds to zero or "
-            "infinity; only the ratio of class weights matters, so scale them"
+            f"alpha={alpha!r} makes class weights outside [{low:g}, {high:g}], which single precision rounds to zero "
+            "or infinity; only the ratio of class weights matters, so scale them"
         )
 
 
@@ -201,7 +202,7 @@ def check_n_threads(n_threads: Any) -> int | None:
         If it is neither an integer nor None.
     """
     if n_threads is None or (isinstance(n_threads, Integral) and not isinstance(n_threads, bool)):
-        return n_threads
+        return None if n_threads is None else int(n_threads)
     raise ValueError(f"n_threads={n_threads!r} is not an integer; pass a number of threads, or None for all processors")
 
 
@@ -247,7 +248,7 @@ def _check_overlap(outputs: dict[str, np.ndarray], inputs: dict[str, Any]) -> No
     Margins may be overwritten in place: an output that is the very same memory is written row by row after reading.
     """
     names = list(outputs)
-    pairs = [(name, outputs[name], other, outputs[other]) for name, other in zip(names, names[1:], strict=False)]
+    pairs = [(name, outputs[name], other, outputs[other]) for name, other in itertools.pairwise(names)]
     pairs += [(name, out, other, x) for name, out in outputs.items() for other, x in inputs.items()]
     for name, out, other, x in pairs:
         in_place = other == "raw_prediction" and (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
@@ -257,7 +258,7 @@ def _check_overlap(outputs: dict[str, np.ndarray], inputs: dict[str, Any]) -> No
 
 def _shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:  # interleaved in a way that takes long to tell apart
         return True
 

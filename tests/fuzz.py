@@ -248,9 +248,7 @@ def far_rows(draw: random.Random, sparse: np.ndarray) -> str:
     far[...] = values
     got, want = np.empty((2, rows)), np.empty((2, rows))
     for z, out in ((far, got), (values, want)):
-        _native.binary_gradient_hessian(
-            np.zeros(rows), z, None, 2.0, 1.0, 1.0, True, 8.0, 1.0, out[0], out[1], 1, None
-        )
+        _native.binary_gradient_hessian(np.zeros(rows), z, None, 2.0, 1.0, 1.0, True, 8.0, 1.0, out[0], out[1], 1, None)
     _check(np.array_equal(got, want), "values of far rows")
     _native.binary_loss(np.zeros(rows), values, None, 2.0, 1.0, 1.0, far, 1, None)
     _native.binary_loss(np.zeros(rows), values, None, 2.0, 1.0, 1.0, want[0], 1, None)
