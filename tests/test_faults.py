@@ -2,8 +2,8 @@
 
 Not promised by the libraries, and so not here: a forked child that trains with XGBoost hangs if its parent has trained
 before, with the built-in objective as well and whatever n_jobs is (OpenMP does not survive fork); start such processes
-with spawn, forkserver or joblib's loky. Pickles hold the library's own format, which XGBoost promises to read in no other
-version, and LightGBM in later ones; those here are read in both directions.
+with spawn, forkserver or joblib's loky. Pickles hold the library's own format, which XGBoost promises to read in no
+other version, and LightGBM in later ones; those here are read in both directions.
 """
 
 from __future__ import annotations
@@ -125,22 +125,15 @@ def test_an_exception_in_native_training_surfaces(library, kind):
     table = draw(300)
     objective = library.Objective(make_loss(2), 0.1)
     error = kind("mine")
-    with pytest.raises(kind) as caught:
+    train, params, stop = library.data(*table), {**library.base, **objective.params}, raising(error)
+
+    def interrupted():
         if library.name == "lightgbm":
-            lgb.train(
-                {**library.base, **objective.params},
-                library.data(*table),
-                20,
-                callbacks=[lambda env: raising(error)(env.iteration)],
-            )
-        else:
-            xgb.train(
-                {**library.base, **objective.params},
-                library.data(*table),
-                20,
-                obj=objective,
-                callbacks=[Callback(raising(error))],
-            )
+            return lgb.train(params, train, 20, callbacks=[lambda env: stop(env.iteration)])
+        return xgb.train(params, train, 20, obj=objective, callbacks=[Callback(stop)])
+
+    with pytest.raises(kind) as caught:
+        interrupted()
     assert caught.value is error
     # The same objective goes on as if nothing had been.
     again = library.train(objective, library.data(*table), 5)

@@ -188,6 +188,8 @@ def test_objective_refuses_what_is_no_loss_or_no_intercept(library):
 
 
 def test_xgboost_labels_are_read_in_place_and_never_stale(monkeypatch):
+    if not hasattr(xgb.core._LIB, "XGDMatrixGetInfoRef"):
+        pytest.skip("this version of XGBoost hands out copies alone")
     table = draw(300)
     _, objective = start(LIBRARIES[1], 2, table)
     data = xgb.DMatrix(table.X, table.y, weight=table.weight)

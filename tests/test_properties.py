@@ -105,7 +105,10 @@ def test_no_step_exceeds_the_bound(case):
     g, h = (derivative.astype(np.float64) for derivative in case.derivatives())
     limits = np.finfo(case.z.dtype)
     # Product and quotient by weight, step and dtype are rounded once each, and to multiples of the smallest number.
-    unit, last = 4 * float(limits.eps), 4 * float(limits.smallest_subnormal)
+    unit = 4 * float(limits.eps)
+    last = 4 * (
+        float(limits.smallest_subnormal) + by_row(case.weight, g) * float(np.finfo(np.float64).smallest_subnormal)
+    )
     assert (np.abs(g) <= case.loss.max_step * (h * (1 + unit) + last) + last).all()
 
 
