@@ -53,6 +53,7 @@ def test_gamma_zero_reproduces_the_built_in_objective(library, n_classes, column
     assert getattr(ours, "best_iteration", None) == getattr(theirs, "best_iteration", None)
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")  # LightGBM 4.6's own
 @each_library
 @each_task
 def test_gamma_zero_classifier_reproduces_the_built_in_classifier(library, n_classes):
