@@ -737,6 +737,10 @@ OBJECTIVES = [
     objective("the intercept is of one class", (r"shape \(\)", r"\(3,\)"), loss=MulticlassFocalLoss(3), intercept=0.5),
     objective("n_threads is a string", ("n_threads='two'", "not an integer"), n_threads="two"),
     objective("n_threads is a fraction", ("n_threads=1.5", "not an integer"), n_threads=1.5),
+    *(
+        objective(f"scale is {value!r}", (f"scale={value!r}", "not a positive number", "1.0 leaves"), scale=value)
+        for value in (0, -1.0, np.nan, np.inf, "2", True)
+    ),
     objective(
         "margins of three classes for two", (r"shape \(60, 3\)", "MulticlassFocalLoss"), margins=np.zeros((N, 3))
     ),
