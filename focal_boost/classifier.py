@@ -400,8 +400,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             check_is_fitted(earlier)
             if _library_of(earlier.estimator_) is not library:
                 raise ValueError(
-                    f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one that this "
-                    "library made"
+                    f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one of "
+                    "the same library"
                 )
             _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
             _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)

@@ -636,7 +636,7 @@ EARLIER_MODELS = [
     ),
     fit(
         "an earlier model of the other library",
-        ("model of another library: (LGB|XGB)Classifier", "continue one that this library"),
+        ("model of another library: (LGBM|XGB)Classifier", "continue one of the same library"),
         earlier(lambda library: trained(BOTH[library == "lightgbm"])),
     ),
 ]
