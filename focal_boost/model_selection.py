@@ -245,7 +245,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         if y is None:
             raise ValueError("FocalClassifierCV requires y to be passed, but the target y is None")
         template = FocalClassifier(self.estimator, hessian=self.hessian, max_step=self.max_step)
-        X = template._check_X(X, reset=True)
+        X = template._check_X(X, template._clone_estimator()[0], reset=True)
         self.n_features_in_ = template.n_features_in_
         if hasattr(template, "feature_names_in_"):
             self.feature_names_in_ = template.feature_names_in_
