@@ -7,12 +7,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint sanitize cuda-check clean
+.PHONY: demo test test-lowest lint sanitize cuda-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
 
 test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The same with the lowest supported version of everything.
+test-lowest: $(VENV)/lowest.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/lint.stamp
@@ -33,6 +37,10 @@ cuda-check:
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "focal_boost needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/lowest.stamp: pyproject.toml tests/constraints-lowest.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints-lowest.txt --editable '.[test]'
+	touch $@
 
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'

@@ -10,25 +10,26 @@ import copy
 import importlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import assert_all_finite, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost import _container, _model_file
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost._validation import (
+    check_features,
+    check_labels,
+    check_sample_weight,
+    check_start_margins,
+    encode,
+    per_eval_set,
+)
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, refuse_mask
 
 __all__ = ["FocalClassifier"]
 
@@ -169,18 +170,21 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
+        self._check_posterior()
         library, inner = self._clone_estimator()
-        train_X = self._check_X(X, reset=True)
-        classes, codes = _encode(y)
-        check_consistent_length(train_X, codes)
-        weight = _check_sample_weight(sample_weight, len(codes))
+        train_X = self._check_X(X, library, reset=True)
+        classes, codes = encode(y)
+        _check_rows("y", len(codes), "X", train_X)
+        weight = check_sample_weight(sample_weight, len(codes))
         loss = self._make_loss(classes, np.bincount(codes, weights=weight))
         weight = self._combine_weights(inner, y, weight)
+        _check_weighted_classes(weight, classes, codes)
         fit_params = {
             name: self._earlier_model(name, value, library, loss, classes) if name in _EARLIER else value
             for name, value in fit_params.items()
         }
-        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes)
+        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes, library)
+        _check_per_row(fit_params, loss, len(codes), pairs)
         library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
         self.estimator_ = inner
         self.classes_ = classes
@@ -202,8 +206,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,), or (n, K) for more than two classes
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        return _library_of(self.estimator_).predict_margins(self.estimator_, X, predict_params)
+        for name in _OTHER_PREDICTIONS & set(predict_params):
+            raise TypeError(
+                f"{name}={predict_params[name]!r} asks for something other than this method gives: leave it out, or "
+                "call predict of estimator_"
+            )
+        library = _library_of(self.estimator_)
+        X = self._check_X(X, library, reset=False)
+        return library.predict_margins(self.estimator_, X, predict_params)
 
     def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
         """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
@@ -219,6 +229,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, K)
             Columns in the order of `classes_`; rows sum to 1.
         """
+        self._check_posterior()
         margins = self.decision_function(X, **predict_params)
         return self.loss_.predict_proba(margins, posterior=self.posterior)
 
@@ -346,14 +357,30 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         library.check_estimator(inner)
         return library, inner
 
-    def _check_X(self, X: Any, *, reset: bool) -> Any:
+    def _check_posterior(self) -> None:
+        if not isinstance(self.posterior, (bool, np.bool_)):
+            raise ValueError(
+                f"posterior={self.posterior!r} is not a bool; use True for class posteriors, False for sigma or "
+                "softmax of the margins"
+            )
+
+    def _check_X(self, X: Any, library: ModuleType, *, reset: bool) -> Any:
         """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
+        refuse_mask(X, "X")
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
             validate_data(self, X, skip_check_array=True, reset=reset)
+            if not len(X):
+                raise ValueError(
+                    f"Found data frame with 0 sample(s) (columns {list(X.columns)[:5]}); pass at least one row"
+                )
+            library.check_frame(X)
             return X
+        if getattr(getattr(X, "dtype", None), "kind", "") == "c":  # check_array would print the table
+            raise ValueError(
+                f"Complex data not supported: X has dtype {X.dtype}; pass real and imaginary parts as columns"
+            )
         X = validate_data(self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self)
-        # LightGBM predicts on sparse matrices, not on SciPy's newer sparse arrays. The values are shared.
-        return scipy.sparse.csr_matrix(X) if scipy.sparse.issparse(X) else X
+        return check_features(X)
 
     def _make_loss(self, classes: np.ndarray, totals: np.ndarray) -> BinaryFocalLoss | MulticlassFocalLoss:
         """The loss for these classes, of which `totals` are the sums of weights."""
@@ -372,7 +399,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(earlier, FocalClassifier):
             check_is_fitted(earlier)
             if _library_of(earlier.estimator_) is not library:
-                raise ValueError(f"{name} is a model of another library: {earlier.estimator_!r}")
+                raise ValueError(
+                    f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one of "
+                    "the same library"
+                )
             _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
             _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
             old, new = (list(getattr(model, "feature_names_in_", ())) for model in (earlier, self))
@@ -409,6 +439,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         train_X: Any,
         codes: np.ndarray,
         classes: np.ndarray,
+        library: ModuleType,
     ) -> list[tuple[Any, np.ndarray]] | None:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
         given = _eval_pairs(eval_set, fit_params)
@@ -419,10 +450,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             if pair[0] is X and pair[1] is y:
                 pairs.append((train_X, codes))
                 continue
-            labels = _check_labels(pair[1])
+            labels = check_labels(pair[1], f"y of eval_set[{i}]")
             _check_known(labels, classes, i)
-            features = self._check_X(pair[0], reset=False)
-            check_consistent_length(features, labels)
+            features = self._check_X(pair[0], library, reset=False)
+            _check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
             pairs.append((features, np.searchsorted(classes, labels)))
         return pairs
 
@@ -434,6 +465,65 @@ def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
             f"it would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
             f"weights of {name}.loss_.alpha), or pass {name}.estimator_ to go on all the same"
         )
+
+
+# Arguments of the libraries' predict that make it return something else than margins.
+_OTHER_PREDICTIONS = {"raw_score", "output_margin", "pred_leaf", "pred_contrib"}
+
+# Arguments of the libraries' fit with one value for each row, and with one such array for each evaluation set.
+_START_MARGINS = ("init_score", "base_margin")
+_EVAL_WEIGHTS = ("eval_sample_weight", "sample_weight_eval_set")
+_EVAL_START_MARGINS = ("eval_init_score", "base_margin_eval_set")
+
+
+def _check_per_row(
+    fit_params: dict[str, Any], loss: BinaryFocalLoss | MulticlassFocalLoss, n: int, pairs: list[Any] | None
+) -> None:
+    """Check weights and margins that go to the library under its own names."""
+    for name in _START_MARGINS:
+        check_start_margins(fit_params.get(name), n, loss.n_outputs, name)
+    for name in _EVAL_WEIGHTS:
+        for i, weight in per_eval_set(fit_params.get(name), pairs, name):
+            check_sample_weight(weight, len(pairs[i][1]) if pairs else 0, f"{name}[{i}]")
+    for name in _EVAL_START_MARGINS:
+        for i, margins in per_eval_set(fit_params.get(name), pairs, name):
+            check_start_margins(margins, len(pairs[i][1]) if pairs else 0, loss.n_outputs, f"{name}[{i}]")
+
+
+def _check_rows(name: str, n: int, other: str, X: Any) -> None:
+    rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if rows != n:
+        raise ValueError(f"{name} has {n} labels, but {other} has {rows} rows: pass one label a row")
+
+
+def _check_weighted_classes(weight: np.ndarray | None, classes: np.ndarray, codes: np.ndarray) -> None:
+    """A class all of whose rows have weight zero is as good as not there; two must be."""
+    if weight is None:
+        return
+    kept = classes[np.bincount(codes, weights=weight, minlength=len(classes)) > 0]
+    if len(kept) < 2:
+        raise ValueError(
+            f"sample_weight leaves rows of only one class, {kept.tolist()}: a classifier needs rows with a weight "
+            "above 0 of at least two classes"
+        )
+
+
+def _unseen(labels: np.ndarray, classes: np.ndarray) -> list[Any]:
+    """Labels that are no classes; those of another type never are."""
+    known = set(classes.tolist())
+    return [label for label in dict.fromkeys(labels.tolist()) if label not in known]
+
+
+def _pairs_of(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
+    if eval_X is None or eval_y is None:
+        missing = "eval_X" if eval_X is None else "eval_y"
+        raise ValueError(f"{missing} is None, but eval_X and eval_y belong together: pass both, or eval_set=[(X, y)]")
+    if not isinstance(eval_X, tuple):
+        return [(eval_X, eval_y)]
+    if not isinstance(eval_y, tuple) or len(eval_X) != len(eval_y):
+        count = len(eval_y) if isinstance(eval_y, tuple) else f"no tuple ({type(eval_y).__name__})"
+        raise ValueError(f"eval_X holds {len(eval_X)} sets, but eval_y {count}: pass tuples of the same length")
+    return list(zip(eval_X, eval_y, strict=True))
 
 
 def _library_of(estimator: Any) -> ModuleType:
@@ -453,12 +543,14 @@ def _eval_pairs(eval_set: Any, fit_params: dict[str, Any]) -> list[tuple[Any, An
     if "eval_X" in fit_params or "eval_y" in fit_params:
         if eval_set is not None:
             raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
-        eval_X, eval_y = fit_params.pop("eval_X", None), fit_params.pop("eval_y", None)
-        eval_set = list(zip(eval_X, eval_y, strict=True)) if isinstance(eval_X, tuple) else [(eval_X, eval_y)]
+        eval_set = _pairs_of(fit_params.pop("eval_X", None), fit_params.pop("eval_y", None))
     if eval_set is None:
         return None
     if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
         eval_set = [eval_set]
+    if not isinstance(eval_set, Iterable) or isinstance(eval_set, (str, Mapping)):
+        raise ValueError(f"eval_set={eval_set!r} is not a list of pairs (X, y); pass eval_set=[(X_val, y_val)]")
+    eval_set = list(eval_set)
     for i, pair in enumerate(eval_set):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"eval_set[{i}] is not a pair (X, y); pass eval_set=[(X_val, y_val)]")
@@ -466,47 +558,12 @@ def _eval_pairs(eval_set: Any, fit_params: dict[str, Any]) -> list[tuple[Any, An
 
 
 def _check_known(labels: np.ndarray, classes: np.ndarray, i: int) -> None:
-    unseen = np.setdiff1d(labels, classes)
-    if len(unseen):
+    unseen = _unseen(labels, classes)
+    if unseen:
         raise ValueError(
-            f"the labels of eval_set[{i}] hold {unseen.tolist()[:5]}, which y does not: the classes are "
+            f"the labels of eval_set[{i}] hold {unseen[:5]}, which y does not: the classes are "
             f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
         )
-
-
-def _check_labels(y: Any) -> np.ndarray:
-    labels = column_or_1d(y, warn=True)
-    assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
-    return labels
-
-
-def _encode(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    classes, codes = np.unique(_check_labels(y), return_inverse=True)
-    _check_several(classes)
-    return classes, codes
-
-
-def _check_several(classes: np.ndarray) -> None:
-    if len(classes) < 2:
-        raise ValueError(
-            f"y holds only one class, {classes.tolist()}: a classifier needs rows of at least two; "
-            "check the filter or the split that made y"
-        )
-
-
-def _check_sample_weight(sample_weight: Any, n: int) -> np.ndarray | None:
-    if sample_weight is None:
-        return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.ndim == 0:
-        weight = np.full(n, float(weight))
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight has shape {weight.shape}, but y has {n} rows: pass one weight a row")
-    if not np.all((weight >= 0) & (weight < np.inf)):
-        bad = weight[~((weight >= 0) & (weight < np.inf))][0]
-        raise ValueError(f"sample_weight holds {bad:g}, but weights must be finite and >= 0; drop such rows")
-    return weight
 
 
 def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
@@ -531,4 +588,4 @@ def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
             f"alpha={alpha!r} is one number, but there are {len(classes)} classes: pass one weight per class, a "
             "mapping from label to weight, or 'balanced'"
         )
-    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) else alpha
+    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) and not isinstance(alpha, bytes) else alpha

@@ -39,12 +39,10 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from focal_boost._validation import check_labels, check_part_weight, check_several
 from focal_boost.classifier import (
     FocalClassifier,
     _check_known,
-    _check_labels,
-    _check_sample_weight,
-    _check_several,
     _eval_pairs,
     _library_of,
 )
@@ -185,7 +183,7 @@ class DaskFocalClassifier(FocalClassifier):
         sets = [train, *(valid or [])]
         _locate(client, sets)
         classes, counts, totals = train.count(client)
-        _check_several(classes)
+        check_several(classes)
         loss = self._make_loss(classes, totals)
         for i, rows in enumerate(valid or []):
             labels, _, eval_totals = rows.count(client)
@@ -584,8 +582,8 @@ def _share(y: Any, weight: Any) -> _Share:
     n = len(y)
     if not n:
         return _Share(0, np.empty(0), np.empty(0), np.empty(0))
-    labels, codes = np.unique(_check_labels(y), return_inverse=True)
-    weight = _check_sample_weight(weight, n)
+    labels, codes = np.unique(check_labels(y), return_inverse=True)
+    weight = check_part_weight(weight, n)
     return _Share(n, labels, np.bincount(codes), np.bincount(codes, weights=weight).astype(np.float64))
 
 

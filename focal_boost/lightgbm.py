@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -17,9 +18,12 @@ import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
 
 __all__ = ["FocalObjective"]
+
+# The class is not exported; what early_stopping() returns is.
+_EarlyStopping = type(lightgbm.early_stopping(1, verbose=False))
 
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
@@ -82,10 +86,10 @@ class FocalObjective:
         scale: float = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
-            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
+            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
-        self.n_threads = n_threads
+        self.n_threads = check_n_threads(n_threads)
         if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
             raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
         self.scale: float = float(scale)
@@ -279,6 +283,7 @@ _IGNORED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("objective", "objective_type", "app", "application", "loss"), None, "FocalClassifier brings its own objective"),
     (("scale_pos_weight",), 1, "use FocalClassifier(alpha=...) with one weight per class, or alpha='balanced'"),
     (("is_unbalance", "unbalance", "unbalanced_sets"), False, "use FocalClassifier(alpha='balanced')"),
+    (("num_class", "num_classes"), None, "the number of classes comes from y"),
     (("sigmoid",), 1, "the margins of focal loss are not rescaled"),
     (("pos_bagging_fraction", "pos_sub_row", "pos_subsample", "pos_bagging"), 1, "use subsample for both classes"),
     (("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"), 1, "use subsample for both classes"),
@@ -329,6 +334,10 @@ def _check_metrics(metric: Any, name: str) -> list[Any]:
         return []
     metrics = list(metric) if isinstance(metric, (list, tuple, set)) else [metric]
     for one in metrics:
+        if not isinstance(one, str) and not callable(one):
+            raise TypeError(
+                f"{name}={one!r} is neither the name of a metric nor a function (y_true, y_proba): pass one"
+            )
         if isinstance(one, str) and not set(one.lower().split(",")) <= _RANKING_METRICS | _NO_METRIC:
             raise ValueError(
                 f"{name}={one!r} would be computed on raw scores, not probabilities: focal_loss and posterior_log_loss "
@@ -375,6 +384,7 @@ def fit_estimator(
     fit_params = dict(fit_params)
     own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
     params = estimator.get_params()
+    _check_stopping(params, fit_params.get("callbacks"), eval_set)
     started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
     started = started or params.get("boost_from_average") is False
     if intercept is None:
@@ -418,6 +428,7 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
     ValueError
         If its number of outputs is another than that of the loss, or its intercept is not in its trees.
     """
+    _check_model(earlier)
     booster = earlier.booster_ if isinstance(earlier, lightgbm.LGBMModel) else earlier
     if isinstance(booster, (str, os.PathLike)):
         try:
@@ -440,7 +451,7 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
 
 def _threads(params: dict[str, Any]) -> int | None:
     """Threads of an estimator, counted as joblib does: -1 is all processors, -2 all but one."""
-    n_jobs = _given_threads(params)
+    n_jobs = check_n_threads(_given_threads(params))
     return n_jobs if n_jobs is None or n_jobs > 0 else joblib.effective_n_jobs(n_jobs or -1)
 
 
@@ -466,6 +477,92 @@ def _on_posterior(metric: Any, objective: FocalObjective) -> Any:
     return score
 
 
+_STOPPING_NAMES = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
+
+
+def _check_stopping(params: dict[str, Any], callbacks: Any, eval_set: Any) -> None:
+    if callbacks is not None and not (
+        isinstance(callbacks, (list, tuple)) and all(callable(callback) for callback in callbacks)
+    ):
+        raise TypeError(
+            f"callbacks={callbacks!r} is not a list of functions; pass callbacks=[lightgbm.early_stopping(50)]"
+        )
+    if eval_set:
+        return
+    stops = [f"{name}={params[name]!r}" for name in _STOPPING_NAMES if (params.get(name) or 0) > 0]
+    stops += [repr(callback) for callback in callbacks or () if isinstance(callback, _EarlyStopping)]
+    if stops:
+        raise ValueError(
+            f"training stops early ({stops[0]}), but there is no eval_set to judge by; pass eval_set=[(X_val, y_val)]"
+        )
+
+
+def _check_model(model: Any) -> None:
+    if model is not None and not isinstance(model, (str, os.PathLike, lightgbm.Booster, lightgbm.LGBMModel)):
+        raise TypeError(
+            f"init_model={model!r} is no model to go on from: pass a Booster, an LGBMClassifier, a FocalClassifier of "
+            "it, or the path of a saved one"
+        )
+    if isinstance(model, (str, os.PathLike)) and not os.path.exists(model):
+        raise FileNotFoundError(f"init_model={model!r} is not there; pass the path of a saved model")
+
+
+# Characters that LightGBM refuses in names of features once it has begun to train.
+_REFUSED_IN_NAMES = set('",:[]{}')
+
+
+def check_frame(X: Any) -> None:
+    """Refuse data frames that LightGBM does not take; columns of strings in Arrow's layout would end the process.
+
+    Parameters
+    ----------
+    X : data frame of pandas, polars or Arrow
+
+    Raises
+    ------
+    ValueError
+        If a column holds no numbers or its name has a character of JSON.
+    """
+    columns = _columns(X)
+    for name, dtype, fine in columns:
+        if not fine:
+            raise ValueError(
+                f"column {name!r} of X has dtype {dtype}, but LightGBM takes numbers and bool"
+                f"{', and categories' if hasattr(X, 'iloc') else ''}: encode it, or leave it out"
+            )
+        if _REFUSED_IN_NAMES & set(str(name)):
+            raise ValueError(
+                f"column {name!r} of X has a character in its name that LightGBM refuses, one of "
+                f"{' '.join(sorted(_REFUSED_IN_NAMES))}: rename it"
+            )
+
+
+def _columns(X: Any) -> list[tuple[Any, Any, bool]]:
+    """Name and dtype of each column, and whether LightGBM takes it. Other kinds of data frames are left to LightGBM."""
+    if hasattr(X, "iloc"):  # pandas
+        return [(name, dtype, _is_pandas_number(dtype)) for name, dtype in X.dtypes.items()]
+    module = type(X).__module__.partition(".")[0]
+    if module == "polars":
+        return [(name, dtype, str(dtype) in _POLARS_NUMBERS) for name, dtype in X.collect_schema().items()]
+    if module == "pyarrow":
+        return [(one.name, one.type, str(one.type) in _ARROW_NUMBERS) for one in X.schema]
+    return []
+
+
+def _is_pandas_number(dtype: Any) -> bool:
+    # Extension types (nullable numbers, sparse ones, Arrow's) are as LightGBM takes them.
+    return str(dtype) == "category" or getattr(dtype, "kind", "O") in "biuf"
+
+
+_SIZES = ("8", "16", "32", "64")
+_POLARS_NUMBERS = {"Boolean", "Float32", "Float64", *(f"{kind}{size}" for kind in ("Int", "UInt") for size in _SIZES)}
+_ARROW_NUMBERS = {"bool", "float", "double", *(f"{kind}{size}" for kind in ("int", "uint") for size in _SIZES)}
+
+
+# LightGBM 4.6 takes its own names (Column_0 and so on) for names that X had in fit. What X has was checked before.
+_WARNS_OF_NAMES = "eval_X" not in inspect.signature(lightgbm.LGBMClassifier.fit).parameters
+
+
 def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
     """Margins of a fitted estimator, by its own rule for the best iteration.
 
@@ -480,7 +577,11 @@ def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> n
     -------
     ndarray of shape (n,) or (n, K), float64
     """
-    return estimator.predict(X, raw_score=True, **predict_params)
+    if not _WARNS_OF_NAMES:
+        return estimator.predict(X, raw_score=True, **predict_params)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        return estimator.predict(X, raw_score=True, **predict_params)
 
 
 def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:

@@ -7,13 +7,14 @@ The arithmetic is in `focal_boost.kernels`.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
-from typing import Any, ClassVar, Literal
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -25,6 +26,12 @@ from focal_boost.kernels import is_compiled
 __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 
 Hessian = Literal["expected", "exact"]
+
+# Boosters take gradients in single precision. At gamma = 100 a row of probability 1/2 has a gradient of 1e-28, at 130
+# it is lost; class weights and steps beyond these bounds would be rounded to zero or infinity too.
+_LARGEST_GAMMA = 100.0
+_CLASS_WEIGHT_RANGE = (1e-20, 1e20)
+_SMALLEST_STEP = 1e-12
 
 # Class shares are kept this far from 0 and 1, so that the best constant of a class without rows is a finite margin.
 _SHARE_FLOOR = float(np.finfo(np.float64).eps)
@@ -39,13 +46,18 @@ def _check_gamma(gamma: Any) -> float:
         raise ValueError(
             f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
         )
+    if float(gamma) > _LARGEST_GAMMA:
+        raise ValueError(
+            f"gamma={gamma!r} is above {_LARGEST_GAMMA:g}, where gradients vanish in the single precision of boosters; "
+            "2.0 is the usual choice, and values above 5 are rarely of use"
+        )
     return float(gamma)
 
 
 def _check_hessian(hessian: Any) -> Hessian:
-    if hessian not in ("expected", "exact"):
+    if not isinstance(hessian, str) or hessian not in ("expected", "exact"):
         raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
-    return hessian
+    return cast(Hessian, hessian)
 
 
 def _check_max_step(max_step: Any) -> float | None:
@@ -53,19 +65,32 @@ def _check_max_step(max_step: Any) -> float | None:
         return None
     if isinstance(max_step, bool) or not isinstance(max_step, Real) or not float(max_step) > 0:
         raise ValueError(f"max_step={max_step!r} is not a positive number; use a bound such as 8.0, or None for none")
+    if max_step < _SMALLEST_STEP:
+        raise ValueError(
+            f"max_step={max_step!r} is below {_SMALLEST_STEP:g}, where the curvature overflows the single precision of "
+            "boosters; use a bound such as 8.0, and a learning rate for small steps"
+        )
     return float(max_step)
 
 
 def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
     """One positive weight per class from a sequence."""
-    if isinstance(alpha, str) or not isinstance(alpha, (Sequence, np.ndarray)):
+    if isinstance(alpha, (str, bytes)) or not isinstance(alpha, (Sequence, np.ndarray)):
         raise ValueError(
             f"alpha={alpha!r} is not understood by a loss; use None or one positive weight per class. "
             "Mappings from label to weight and 'balanced' need the labels: pass them to FocalClassifier"
         )
-    weights = np.asarray(alpha, dtype=np.float64)
+    try:
+        weights = np.asarray(alpha, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"alpha={alpha!r} holds something that is no number; pass one positive weight per class"
+        ) from None
     if weights.shape != (n_classes,):
-        raise ValueError(f"alpha={alpha!r} holds {weights.size} weights, not one each for {n_classes} classes")
+        raise ValueError(
+            f"alpha={alpha!r} holds {weights.size} weights, not one each for {n_classes} classes; pass one positive "
+            "weight per class, in their order"
+        )
     if not np.all(np.isfinite(weights) & (weights > 0)):
         raise ValueError(
             f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "
@@ -74,8 +99,39 @@ def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
     return tuple(float(weight) for weight in weights)
 
 
+def _check_weight_range(alpha: Any, weights: Sequence[float]) -> None:
+    low, high = _CLASS_WEIGHT_RANGE
+    if not all(low <= weight <= high for weight in weights):
+        raise ValueError(
+            f"alpha={alpha!r} makes class weights outside [{low:g}, {high:g}], which single precision rounds to zero "
+            "or infinity; only the ratio of class weights matters, so scale them"
+        )
+
+
+def refuse_mask(values: Any, name: str) -> None:
+    """Refuse masked arrays with masked values, which NumPy would take as if they were not.
+
+    Parameters
+    ----------
+    values : array-like
+    name : str
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+        If any value is masked.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array with {np.ma.count_masked(values)} masked values, whose mask would be ignored; "
+            "fill them (features: with numpy.nan), or drop their rows"
+        )
+
+
 def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
     """Return margins as a float32 or float64 array, (n,) for one output or (n, K) for K; no copy if it is one."""
+    refuse_mask(raw_prediction, "raw_prediction")
     z = np.asarray(raw_prediction)
     if z.dtype not in (np.float32, np.float64):
         if z.dtype.kind not in "biuf":
@@ -99,6 +155,7 @@ def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
 
 def _check_labels(y_true: Any, n: int) -> np.ndarray:
     """Labels as a numeric array of shape (n,). Their values are checked in the pass of the kernels."""
+    refuse_mask(y_true, "y_true")
     y = np.asarray(y_true)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -115,9 +172,10 @@ def _check_labels(y_true: Any, n: int) -> np.ndarray:
 def _check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
+    refuse_mask(sample_weight, "sample_weight")
     weight = np.asarray(sample_weight)
     if weight.dtype.kind not in "biuf":
-        raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers")
+        raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers; pass float64")
     if weight.shape != (n,):
         raise ValueError(f"sample_weight has shape {weight.shape}, but there are {n} rows: pass one weight a row")
     # A NaN makes either extreme NaN; one pass each and no temporary.
@@ -127,8 +185,30 @@ def _check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     return weight
 
 
+def check_n_threads(n_threads: Any) -> int | None:
+    """Return a number of threads as it is given.
+
+    Parameters
+    ----------
+    n_threads : int or None
+
+    Returns
+    -------
+    int or None
+
+    Raises
+    ------
+    ValueError
+        If it is neither an integer nor None.
+    """
+    if n_threads is None or (isinstance(n_threads, Integral) and not isinstance(n_threads, bool)):
+        return None if n_threads is None else int(n_threads)
+    raise ValueError(f"n_threads={n_threads!r} is not an integer; pass a number of threads, or None for all processors")
+
+
 def _check_threads(n_threads: int | None) -> int:
     """Number of threads: as given, or all processors that this process may use for None and numbers below 1."""
+    check_n_threads(n_threads)
     if n_threads is not None and n_threads > 0:
         return int(n_threads)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -160,6 +240,27 @@ def _check_out(out: Any, name: str, like: np.ndarray) -> np.ndarray:
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only; pass an array that may be written to")
     return out
+
+
+def _check_overlap(outputs: dict[str, np.ndarray], inputs: dict[str, Any]) -> None:
+    """Refuse outputs that would overwrite what is still to be read, or each other.
+
+    Margins may be overwritten in place: an output that is the very same memory is written row by row after reading.
+    """
+    names = list(outputs)
+    pairs = [(name, outputs[name], other, outputs[other]) for name, other in itertools.pairwise(names)]
+    pairs += [(name, out, other, x) for name, out in outputs.items() for other, x in inputs.items()]
+    for name, out, other, x in pairs:
+        in_place = other == "raw_prediction" and (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
+        if isinstance(x, np.ndarray) and not in_place and np.may_share_memory(out, x) and _shares_memory(out, x):
+            raise ValueError(f"{name} overlaps {other} in memory; pass an array of its own")
+
+
+def _shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:  # interleaved in a way that takes long to tell apart
+        return True
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -260,6 +361,8 @@ class _FocalLoss:
         y = _check_labels(y_true, len(z))
         weight = _check_weights(sample_weight, len(z))
         out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
+        if loss_out is not None:
+            _check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
         getattr(kernels, f"{self._kind}_loss")(
             y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
         )
@@ -319,6 +422,11 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z))
         gradient = _check_out(gradient_out, "gradient_out", z)
         hessian = _check_out(hessian_out, "hessian_out", z)
+        if gradient_out is not None or hessian_out is not None:
+            _check_overlap(
+                {"gradient_out": gradient, "hessian_out": hessian},
+                {"raw_prediction": z, "y_true": y, "sample_weight": weight},
+            )
         if z.size > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
             _warn_of_numpy()
         getattr(kernels, f"{self._kind}_gradient_hessian")(
@@ -395,7 +503,13 @@ class _FocalLoss:
             If it has another shape or is not finite.
         """
         shape = () if self.n_outputs == 1 else (self.n_outputs,)
-        margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
+        refuse_mask(intercept, "intercept")
+        try:
+            margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"intercept={intercept!r} is not a margin: it must be real; loss.fit_intercept_only(y) gives one"
+            ) from None
         if margin.shape != shape:
             raise ValueError(
                 f"intercept={intercept!r} has shape {margin.shape}, but the loss starts from shape {shape}; "
@@ -500,6 +614,7 @@ class BinaryFocalLoss(_FocalLoss):
             weights = (1.0 - alpha, alpha)
         else:
             alpha = weights = _check_class_weights(self.alpha, 2)
+        _check_weight_range(self.alpha, weights)
         _freeze(
             self,
             gamma=_check_gamma(self.gamma),
@@ -658,8 +773,9 @@ class MulticlassFocalLoss(_FocalLoss):
     def __post_init__(self) -> None:
         k = self.n_classes
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 2:
-            raise ValueError(f"n_classes={k!r} is not an integer >= 2")
+            raise ValueError(f"n_classes={k!r} is not an integer >= 2; pass the number of classes")
         alpha = None if self.alpha is None else _check_class_weights(self.alpha, int(k))
+        _check_weight_range(self.alpha, alpha or ())
         _freeze(
             self,
             n_classes=int(k),

@@ -25,7 +25,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from focal_boost.classifier import FocalClassifier, _check_sample_weight, _encode
+from focal_boost._validation import check_sample_weight, encode
+from focal_boost.classifier import FocalClassifier
 
 __all__ = ["FocalClassifierCV"]
 
@@ -244,14 +245,14 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         if y is None:
             raise ValueError("FocalClassifierCV requires y to be passed, but the target y is None")
         template = FocalClassifier(self.estimator, hessian=self.hessian, max_step=self.max_step)
-        X = template._check_X(X, reset=True)
+        X = template._check_X(X, template._clone_estimator()[0], reset=True)
         self.n_features_in_ = template.n_features_in_
         if hasattr(template, "feature_names_in_"):
             self.feature_names_in_ = template.feature_names_in_
-        self.classes_, codes = _encode(y)
+        self.classes_, codes = encode(y)
         y = self.classes_[codes]
         check_consistent_length(X, y)
-        weight = _check_sample_weight(sample_weight, len(y))
+        weight = check_sample_weight(sample_weight, len(y))
         candidates = _candidates(self.gammas, self.alphas)
         patience = _check_patience(self.early_stopping_rounds)
         _check_candidates(template, candidates, self.classes_, codes, y, weight)

@@ -17,7 +17,7 @@ from scipy.special import expit
 from xgboost import collective
 
 from focal_boost._booster_check import check_xgboost
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
 
 __all__ = ["FocalObjective"]
 
@@ -85,10 +85,10 @@ class FocalObjective:
         scale: float = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
-            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss")
+            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
-        self.n_threads = n_threads
+        self.n_threads = check_n_threads(n_threads)
         if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
             raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
         self.scale: float = float(scale)
@@ -254,6 +254,10 @@ def _info(data: xgboost.DMatrix, field: str) -> np.ndarray:
 # XGBClassifier and XGBRFClassifier, for FocalClassifier
 
 
+# Parameters of LightGBM, which XGBoost would only warn of.
+_FOREIGN = {"class_weight", "is_unbalance", "unbalance"}
+
+
 def check_estimator(estimator: Any) -> None:
     """Refuse what focal loss would make XGBoost ignore.
 
@@ -277,7 +281,18 @@ def check_estimator(estimator: Any) -> None:
         raise ValueError(
             f"the estimator has objective={estimator.objective!r}, but FocalClassifier brings its own: leave it out"
         )
-    scale = estimator.get_params().get("scale_pos_weight")
+    params = estimator.get_params()
+    for name in _FOREIGN & set(params):
+        if params[name] not in (None, False):
+            raise ValueError(
+                f"the estimator has {name}={params[name]!r}, which XGBoost does not know; use "
+                "FocalClassifier(alpha=...) with one weight per class, or alpha='balanced'"
+            )
+    if params.get("num_class") is not None:
+        raise ValueError(
+            f"the estimator has num_class={params['num_class']!r}, but the number of classes comes from y: leave it out"
+        )
+    scale = params.get("scale_pos_weight")
     if scale not in (None, 1):
         raise ValueError(
             f"the estimator has scale_pos_weight={scale!r}, which an objective of one's own does not see; use "
@@ -316,6 +331,8 @@ def fit_estimator(
     n_threads : int or None, default=None
         Threads of the objective; None is ``estimator.n_jobs``.
     """
+    _check_stopping(estimator, eval_set)
+    _check_base_score(estimator.base_score, loss)
     n_threads = estimator.n_jobs if n_threads is None else n_threads
     own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
     named = own["eval_metric"]
@@ -341,7 +358,15 @@ def fit_estimator(
     silenced = {} if named else {"disable_default_eval_metric": True}
     estimator.set_params(**silenced)
 
-    estimator.fit(X, y, sample_weight=sample_weight, eval_set=eval_set, **fit_params)
+    try:
+        estimator.fit(X, y, sample_weight=sample_weight, eval_set=eval_set, **fit_params)
+    except xgboost.core.XGBoostError as error:
+        if "`inf`" in str(error):  # while it bins the features, before any tree
+            raise ValueError(
+                "X holds infinity or a value too large for single precision, which XGBoost does not take; replace it "
+                "(missing values are NaN), or set missing=inf in the estimator"
+            ) from error
+        raise
 
     if is_forest and eval_set is not None:
         metrics.complete(estimator.evals_result_)
@@ -371,6 +396,7 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
     ValueError
         If its number of outputs is another than that of the loss.
     """
+    _check_model(earlier)
     if isinstance(earlier, os.PathLike):
         return os.fspath(earlier)
     booster = earlier.get_booster() if isinstance(earlier, xgboost.XGBModel) else earlier
@@ -380,6 +406,57 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
         if outputs != loss.n_outputs:
             raise ValueError(f"xgb_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
     return earlier
+
+
+def check_frame(X: Any) -> None:
+    """Let data frames pass: XGBoost names columns that it does not take, before training.
+
+    Parameters
+    ----------
+    X : data frame
+    """
+
+
+def _check_stopping(estimator: Any, eval_set: Any) -> None:
+    if not eval_set and _stops_early(estimator):
+        raise ValueError(
+            f"the estimator stops early (early_stopping_rounds={estimator.early_stopping_rounds!r}, "
+            f"callbacks={estimator.callbacks!r}), but there is no eval_set to judge by; pass eval_set=[(X_val, y_val)]"
+        )
+
+
+def _check_base_score(base_score: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> None:
+    if base_score is None:
+        return
+    if loss.n_outputs == 1:
+        # A string is how XGBoost writes numbers; an array of one is what it loads.
+        fine = np.size(base_score) == 1 and _all(base_score, lambda p: 0 < p < 1)
+        wanted = "a probability between 0 and 1"
+    else:
+        fine = np.size(base_score) in (1, loss.n_classes) and _all(base_score, math.isfinite)
+        wanted = f"a finite margin, or one for each of {loss.n_classes} classes"
+    if not fine:
+        raise ValueError(
+            f"the estimator has base_score={base_score!r}, but boosting starts from {wanted}; leave it out to start "
+            "from the best constant"
+        )
+
+
+def _all(values: Any, condition: Any) -> bool:
+    try:
+        return all(condition(float(value)) for value in np.ravel(values))
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_model(model: Any) -> None:
+    if model is not None and not isinstance(model, (str, os.PathLike, xgboost.Booster, xgboost.XGBModel)):
+        raise TypeError(
+            f"xgb_model={model!r} is no model to go on from: pass a Booster, an XGBClassifier, a FocalClassifier of "
+            "it, or the path of a saved one"
+        )
+    if isinstance(model, (str, os.PathLike)) and not os.path.exists(model):
+        raise FileNotFoundError(f"xgb_model={model!r} is not there; pass the path of a saved model")
 
 
 def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:

@@ -24,7 +24,7 @@ cp "$build"/cmake/_native*.so "$build/site/focal_boost/kernels/"
 runtime="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libubsan.so)"
 cd "$build/site"
 if [ $# -eq 0 ]; then
-    set -- "$root/tests/test_native.py" "$root/tests/test_derivatives.py"
+    set -- "$root/tests/test_native.py" "$root/tests/test_fuzz.py" "$root/tests/test_derivatives.py"
 fi
 LD_PRELOAD="$runtime" ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     PYTHONPATH="$build/site" PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" \

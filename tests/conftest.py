@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -8,7 +9,15 @@ from hypothesis import settings
 from focal_boost import losses
 from focal_boost.kernels import numpy as numpy_kernels
 
-settings.register_profile("focal_boost", deadline=None, derandomize=True, database=None)
+# The same examples every time; FOCAL_BOOST_EXAMPLES asks for that many new ones per property.
+EXAMPLES = os.environ.get("FOCAL_BOOST_EXAMPLES")
+settings.register_profile(
+    "focal_boost",
+    deadline=None,
+    derandomize=EXAMPLES is None,
+    database=None,
+    max_examples=int(EXAMPLES or settings().max_examples),
+)
 settings.load_profile("focal_boost")
 
 KERNELS = {"numpy": numpy_kernels}

@@ -23,6 +23,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import draw, real
 
@@ -550,6 +551,13 @@ ROUNDING = {
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_the_built_in_objective_fails_the_checks_that_are_expected_to_fail(name):
+    """The check is the smallest reproduction: 15 rows, weights against repeated rows."""
+    with pytest.raises(AssertionError, match="is not equivalent to fitting with removed or repeated data"):
+        getattr(estimator_checks, name)("XGBClassifier", xgboost())
 
 
 @each_booster

@@ -53,6 +53,7 @@ def test_gamma_zero_reproduces_the_built_in_objective(library, n_classes, column
     assert getattr(ours, "best_iteration", None) == getattr(theirs, "best_iteration", None)
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")  # LightGBM 4.6's own
 @each_library
 @each_task
 def test_gamma_zero_classifier_reproduces_the_built_in_classifier(library, n_classes):
@@ -188,6 +189,8 @@ def test_objective_refuses_what_is_no_loss_or_no_intercept(library):
 
 
 def test_xgboost_labels_are_read_in_place_and_never_stale(monkeypatch):
+    if not hasattr(xgb.core._LIB, "XGDMatrixGetInfoRef"):
+        pytest.skip("this version of XGBoost hands out copies alone")
     table = draw(300)
     _, objective = start(LIBRARIES[1], 2, table)
     data = xgb.DMatrix(table.X, table.y, weight=table.weight)

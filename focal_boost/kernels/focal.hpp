@@ -177,7 +177,7 @@ FOCAL_INLINE double integer_power(double x) {
 
 /// Infinite margins become this one: every exponential has underflowed, and no product below overflows.
 FOCAL_INLINE double finite_margin(double z) {
-    constexpr double kFar = 1e300;
+    constexpr double kFar = 1e200;
     z = z > kFar ? kFar : z;
     return z < -kFar ? -kFar : z;
 }

@@ -11,9 +11,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -104,8 +103,8 @@ std::size_t run(Loop loop, const Task& task, std::size_t scratch_per_thread, lon
     others.reserve(threads - 1);
     try {
         for (std::size_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
-    } catch (const std::system_error&) {
-        // The system gives no more threads: those that run, and this one, do the work.
+    } catch (const std::exception&) {
+        // The system gives no more threads, or no memory for one: those that run, and this one, do the work.
     }
     work(0);
     for (std::thread& other : others) other.join();
@@ -267,7 +266,7 @@ PyObject* guarded(Function function) {
         return nullptr;
     } catch (const Unsupported&) {
         return PyLong_FromLong(kConvert);
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // bad_alloc, and length_error of what no memory could hold
         return PyErr_NoMemory();
     }
 }
