@@ -118,7 +118,7 @@ def _check_labels(y_true: Any, n: int, kind: Any) -> Any:
 
 
 def _check_weights(sample_weight: Any, n: int, kind: Any, *, in_kernel: bool = False) -> Any:
-    """Weights as a numeric array of shape (n,), or None; `in_kernel`: a kernel for a GPU is about to check the values."""
+    """Weights as a numeric array of shape (n,), or None; `in_kernel`: if on a GPU, the kernel checks the values."""
     if sample_weight is None:
         return None
     weight = kind.asarray(sample_weight)
@@ -333,7 +333,12 @@ class _FocalLoss:
         weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
         gradient = _check_out(gradient_out, "gradient_out", z, kind)
         hessian = _check_out(hessian_out, "hessian_out", z, kind)
-        if kind.arrays is np and z.size > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
+        if (
+            kind.arrays is np
+            and z.size > _SLOW_ELEMENTS
+            and not is_compiled()
+            and "FOCAL_BOOST_KERNELS" not in os.environ
+        ):
             _warn_of_numpy()
         getattr(kind, f"{self._kind}_gradient_hessian")(
             y,

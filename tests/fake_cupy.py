@@ -87,7 +87,8 @@ def wrapped(function):
     return call
 
 
-for _name in ("add radd sub rsub mul rmul truediv rtruediv neg ge gt le lt and or invert".split()):
+OPERATORS = "add radd sub rsub mul rmul truediv rtruediv neg ge gt le lt and or invert"
+for _name in OPERATORS.split():
     setattr(Array, f"__{_name}__", wrapped(getattr(np.ndarray, f"__{_name}__")))
 Array.__eq__ = wrapped(np.ndarray.__eq__)
 Array.__hash__ = None
@@ -173,6 +174,9 @@ class RawModule:
         return launch
 
 
+FUNCTIONS = "empty empty_like full zeros zeros_like exp logaddexp average bincount broadcast_to where unique"
+
+
 def module():
     """The stand-in itself."""
     cupy = ModuleType("cupy")
@@ -182,9 +186,8 @@ def module():
     cupy.asnumpy = lambda x: bare(x).copy()
     cupy.RawModule = RawModule
     runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1)
-    cupy.cuda = SimpleNamespace(runtime=runtime)
-    names = "empty empty_like full zeros zeros_like exp logaddexp average bincount broadcast_to where unique".split()
-    for name in names:
+    cupy.cuda = SimpleNamespace(runtime=runtime, Device=lambda ordinal: contextlib.nullcontext())
+    for name in FUNCTIONS.split():
         setattr(cupy, name, wrapped(getattr(np, name)))
     return cupy
 

@@ -1,8 +1,8 @@
-"""The kernels for a GPU against the NumPy ones, and what only they can get wrong: layouts, tiles, lanes, order of threads.
+"""The kernels for a GPU against those for a processor, and what only they get wrong: tiles, lanes, order of threads.
 
-Each test runs on a GPU, and with the same kernels compiled for this processor behind a stand-in for CuPy (fake_cupy.py),
-which runs all threads of a block through one phase after the other. `test_derivatives` holds both to the reference.
-"""
+Each test runs on a GPU, and with the same kernels compiled for this processor behind a stand-in for CuPy
+(fake_cupy.py), which runs all threads of a block through one phase after the other. `test_derivatives` holds both to
+the reference."""
 
 from __future__ import annotations
 
@@ -265,7 +265,11 @@ def test_nvrtc_compiles_what_is_handed_to_cupy(architecture):
         pytest.skip("needs NVRTC: a CUDA toolkit, or pip install nvidia-cuda-nvrtc")
     with fake_cupy.installed() as cuda:
         source = cuda._source()
-        names = [f"focal::{cuda._template(f'{kind}_derivatives', g, True)}" for kind in ("binary", "multiclass") for g in (2, 1.5)]
+        names = [
+            f"focal::{cuda._template(f'{kind}_derivatives', g, True)}"
+            for kind in ("binary", "multiclass")
+            for g in (2, 1.5)
+        ]
         names += ["focal::binary_posterior_kernel<-1>", "focal::multiclass_posterior_kernel<-1>"]
         options = [*cuda._OPTIONS, f"--gpu-architecture={architecture}"]
     program = ctypes.c_void_p()

@@ -1,8 +1,8 @@
 """Arithmetic on arrays, nothing else: the seam between the losses and whatever computes them.
 
 ``active`` is the module that is in use for arrays in host memory: `native` where the compiled extension is installed,
-else `numpy`. The environment variable ``FOCAL_BOOST_KERNELS`` (``native`` or ``numpy``) decides instead. Arrays on a GPU
-are for `cuda`, which is imported when the first one comes.
+else `numpy`. The environment variable ``FOCAL_BOOST_KERNELS`` (``native`` or ``numpy``) decides instead. Arrays on a
+GPU are for `cuda`, which is imported when the first one comes.
 
 Besides six functions each module has ``arrays``, the namespace of its arrays (NumPy or CuPy), and ``asarray``.
 """

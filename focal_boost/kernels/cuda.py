@@ -1,10 +1,10 @@
 """The formulas of `focal_boost.kernels.numpy` on an NVIDIA GPU: same functions, arrays in device memory.
 
-``device.cuh`` and ``focal.hpp`` are compiled by NVRTC through CuPy, each kernel when it is first called (CuPy keeps what
-was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes one, without a copy, of whatever has a
-``__cuda_array_interface__`` (whose ``stream`` is waited for) or speaks DLPack, such as a PyTorch tensor or a cuDF column.
-Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are checked in the
-same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
+``device.cuh`` and ``focal.hpp`` are compiled by NVRTC through CuPy, each kernel when it is first called (CuPy keeps
+what was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes one, without a copy, of whatever has a
+``__cuda_array_interface__`` (whose ``stream`` is waited for) or speaks DLPack, such as a PyTorch tensor or a cuDF
+column. Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are
+checked in the same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
 
 Importing this module imports CuPy.
 """
@@ -65,7 +65,8 @@ def asarray(x: Any) -> Any:
         return cp.asarray(x)
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA:
         return cp.from_dlpack(x)
-    return cp.asarray(np.asarray(x))
+    host = np.asarray(x)
+    return cp.asarray(host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("=")))
 
 
 def to_host(x: Any) -> np.ndarray:
