@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -180,6 +181,7 @@ FUNCTIONS = "empty empty_like full zeros zeros_like exp logaddexp average bincou
 def module():
     """The stand-in itself."""
     cupy = ModuleType("cupy")
+    cupy.__spec__ = ModuleSpec("cupy", None)  # whether it is installed is asked by find_spec
     cupy.ndarray = Array
     cupy.asarray = asarray
     cupy.from_dlpack = from_dlpack

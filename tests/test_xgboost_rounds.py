@@ -109,7 +109,7 @@ SETTINGS = {
     "lossguide": {"grow_policy": "lossguide", "max_leaves": 9, "max_depth": 0},
     "forest": {"num_parallel_tree": 3, "subsample": 0.5},
     "dart": {"booster": "dart", "rate_drop": 0.3},
-    "linear": {"booster": "gblinear", "updater": "coord_descent"},
+    "linear": {"booster": "gblinear", "updater": "coord_descent", "verbosity": 0},  # which knows no max_depth
     "vector leaf": {"multi_strategy": "multi_output_tree", "tree_method": "hist"},
 }
 
@@ -150,7 +150,7 @@ def test_callbacks_are_the_same(way, n_classes, tmp_path):
         return [
             xgb.callback.LearningRateScheduler(lambda i: 0.5 * 0.9**i),
             xgb.callback.TrainingCheckPoint(tmp_path, as_pickle=True, interval=3),
-            xgb.callback.EarlyStopping(4, save_best=True),
+            xgb.callback.EarlyStopping(rounds=4, save_best=True),
         ]
 
     results = both(
@@ -305,13 +305,14 @@ def test_an_estimator_with_the_objective_computes_on_the_device(gpu):
     assert gpu.boost == [fake_cupy.Array] * 3
 
 
-def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu, monkeypatch):
+def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu):
     objective, table, _, dtrain = task(2)
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "focal_boost.kernels.cuda", raising=False)
-    monkeypatch.delattr(kernels, "cuda", raising=False)
     rounds._warn_of_cupy.cache_clear()
-    with warnings.catch_warnings(record=True) as warned:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
+        # undone before the stand-in is taken away
+        patch.setitem(sys.modules, "cupy", None)
+        patch.delitem(sys.modules, "focal_boost.kernels.cuda", raising=False)
+        patch.delattr(kernels, "cuda", raising=False)
         warnings.simplefilter("always")
         train({**BASE, **objective.params}, dtrain, 3, obj=objective, X=table.X)
         xgb.train({**BASE, **objective.params}, dtrain, 3, obj=objective)
