@@ -64,7 +64,7 @@ def test_the_classifier_agrees_with_the_processor(device, n_classes):
             n_estimators=15, n_jobs=1, verbosity=-1, max_bin=63, device_type=kind, gpu_use_dp=True
         )
         model = FocalClassifier(inner).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
-        # Not of valid.X: of thresholds between the same two training rows, which are equally good, each trainer may take
-        # another, with the built-in objective too.
+        # Not of valid.X: of thresholds between the same two training rows, equally good, each trainer may take another,
+        # with the built-in objective too.
         proba.append(model.predict_proba(table.X))
     np.testing.assert_allclose(proba[1], proba[0], rtol=0, atol=1e-6)
