@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from importlib.util import find_spec
 
 import fake_cupy
@@ -56,9 +57,10 @@ class ThroughDevice:
     def __getattr__(self, name):
         def call(*args, **kwargs):
             moved = [self.cuda.asarray(x) if isinstance(x, np.ndarray) and x.ndim else x for x in args]
-            if name.startswith("multiclass"):  # class weights stay in host memory
-                place = {"multiclass_log_posterior": 2}.get(name, 4)
-                moved[place] = args[place]
+            # These stay in host memory.
+            for place, parameter in enumerate(inspect.signature(getattr(self.cuda, name)).parameters):
+                if parameter in ("class_weight", "intercept") and place < len(args):
+                    moved[place] = args[place]
             getattr(self.cuda, name)(*moved, **kwargs)
             for host, device in zip(args, moved, strict=True):
                 if isinstance(host, np.ndarray) and device is not host and host.flags.writeable:
