@@ -28,6 +28,23 @@ _EarlyStopping = type(lightgbm.early_stopping(1, verbose=False))
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
 
+def _empty(shape: tuple[int, ...], data: Any) -> np.ndarray:
+    """An output array in the order that LightGBM takes without a copy.
+
+    LightGBM built with CUDA copies gradients to the GPU from where they lie: faster from memory that the operating
+    system cannot move, which CuPy, if it is there, gives and takes back into its pool.
+    """
+    params = getattr(data, "params", None) or {}
+    if "cuda" in (params.get("device_type"), params.get("device")):
+        try:
+            import cupyx
+
+            return cupyx.empty_pinned(shape, dtype=np.float32, order="F")
+        except (ImportError, RuntimeError):  # of CUDA: no driver, no GPU
+            pass
+    return np.empty(shape, dtype=np.float32, order="F")
+
+
 class FocalObjective:
     """A focal loss as LightGBM wants it: the same object for train, cv, LGBMClassifier and Dask.
 
@@ -124,8 +141,8 @@ class FocalObjective:
             labels,
             scores,
             weights,
-            np.empty(scores.shape, dtype=np.float32, order="F"),
-            np.empty(scores.shape, dtype=np.float32, order="F"),
+            _empty(scores.shape, y_pred),
+            _empty(scores.shape, y_pred),
             n_threads,
             hessian_scale=self._hessian_scale,
             intercept=self.intercept,

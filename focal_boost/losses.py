@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import logsumexp
 
 from focal_boost.kernels import active as kernels
-from focal_boost.kernels import is_compiled
+from focal_boost.kernels import for_gpu, is_compiled, is_device_array
 
 __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 
@@ -37,8 +37,13 @@ _SMALLEST_STEP = 1e-12
 _SHARE_FLOOR = float(np.finfo(np.float64).eps)
 
 
+def _kernels_for(*arrays: Any) -> Any:
+    """The kernels that compute where the arrays lie: on a GPU if one of them does."""
+    return for_gpu() if any(map(is_device_array, arrays)) else kernels
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# Checks of what the caller passes
+# Checks of what the caller passes. `kind` is a module of kernels: arrays are NumPy's or CuPy's as it takes them.
 
 
 def _check_gamma(gamma: Any) -> float:
@@ -129,10 +134,10 @@ def refuse_mask(values: Any, name: str) -> None:
         )
 
 
-def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
+def _check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
     """Return margins as a float32 or float64 array, (n,) for one output or (n, K) for K; no copy if it is one."""
     refuse_mask(raw_prediction, "raw_prediction")
-    z = np.asarray(raw_prediction)
+    z = kind.asarray(raw_prediction)
     if z.dtype not in (np.float32, np.float64):
         if z.dtype.kind not in "biuf":
             raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real: pass float32 or float64")
@@ -153,10 +158,10 @@ def _check_margins(raw_prediction: Any, n_outputs: int) -> np.ndarray:
     return z
 
 
-def _check_labels(y_true: Any, n: int) -> np.ndarray:
+def _check_labels(y_true: Any, n: int, kind: Any) -> Any:
     """Labels as a numeric array of shape (n,). Their values are checked in the pass of the kernels."""
     refuse_mask(y_true, "y_true")
-    y = np.asarray(y_true)
+    y = kind.asarray(y_true)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.dtype.kind not in "biuf":
@@ -169,15 +174,18 @@ def _check_labels(y_true: Any, n: int) -> np.ndarray:
     return y
 
 
-def _check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
+def _check_weights(sample_weight: Any, n: int, kind: Any, *, in_kernel: bool = False) -> Any:
+    """Weights as a numeric array of shape (n,), or None; `in_kernel`: if on a GPU, the kernel checks the values."""
     if sample_weight is None:
         return None
     refuse_mask(sample_weight, "sample_weight")
-    weight = np.asarray(sample_weight)
+    weight = kind.asarray(sample_weight)
     if weight.dtype.kind not in "biuf":
         raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers; pass float64")
     if weight.shape != (n,):
         raise ValueError(f"sample_weight has shape {weight.shape}, but there are {n} rows: pass one weight a row")
+    if in_kernel and kind.arrays is not np:
+        return weight
     # A NaN makes either extreme NaN; one pass each and no temporary.
     if n and not (weight.min() >= 0 and weight.max() < np.inf):
         bad = weight[~((weight >= 0) & (weight < np.inf))][0]
@@ -229,15 +237,17 @@ def _warn_of_numpy() -> None:
     )
 
 
-def _check_out(out: Any, name: str, like: np.ndarray) -> np.ndarray:
+def _check_out(out: Any, name: str, like: Any, kind: Any) -> Any:
     """The caller's output array, or a new one with dtype, shape and memory order of the margins."""
     if out is None:
-        return np.empty_like(like)
-    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} must be a float32 or float64 NumPy array, got {getattr(out, 'dtype', type(out))}")
+        return kind.arrays.empty_like(like)
+    if not isinstance(out, kind.arrays.ndarray) or out.dtype not in (np.float32, np.float64):
+        library = "NumPy" if kind.arrays is np else "CuPy"
+        got = f"{type(out).__module__}.{type(out).__name__} of {getattr(out, 'dtype', 'no dtype')}"
+        raise ValueError(f"{name} must be a float32 or float64 {library} array, as the other arrays are; got {got}")
     if out.shape != like.shape:
         raise ValueError(f"{name} has shape {out.shape}, but raw_prediction has shape {like.shape}: they must agree")
-    if not out.flags.writeable:
+    if kind.arrays is np and not out.flags.writeable:
         raise ValueError(f"{name} is read-only; pass an array that may be written to")
     return out
 
@@ -312,11 +322,12 @@ class _FocalLoss:
         ValueError
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
-        z = _check_margins(raw_prediction, self.n_outputs)
+        kind = _kernels_for(y_true, raw_prediction, sample_weight)
+        z = _check_margins(raw_prediction, self.n_outputs, kind)
         if not len(z):
             raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
-        weight = _check_weights(sample_weight, len(z))
-        losses = self.loss(y_true, z, weight, np.empty(len(z)), n_threads, intercept=intercept)
+        weight = _check_weights(sample_weight, len(z), kind)
+        losses = self.loss(y_true, z, weight, kind.arrays.empty(len(z)), n_threads, intercept=intercept)
         return float(losses.sum() / (len(z) if weight is None else _total(weight)))
 
     def loss(
@@ -357,13 +368,15 @@ class _FocalLoss:
         ValueError
             If shapes disagree or a label or weight is not allowed.
         """
-        z = _check_margins(raw_prediction, self.n_outputs)
-        y = _check_labels(y_true, len(z))
-        weight = _check_weights(sample_weight, len(z))
-        out = _check_out(loss_out, "loss_out", np.broadcast_to(z.dtype.type(0), (len(z),)))
-        if loss_out is not None:
+        kind = _kernels_for(y_true, raw_prediction, sample_weight, loss_out)
+        z = _check_margins(raw_prediction, self.n_outputs, kind)
+        y = _check_labels(y_true, len(z), kind)
+        weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
+        out = kind.arrays.empty(len(z), dtype=z.dtype) if loss_out is None else loss_out
+        out = _check_out(out, "loss_out", np.broadcast_to(np.float32(0), (len(z),)), kind)
+        if loss_out is not None and kind.arrays is np:
             _check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
-        getattr(kernels, f"{self._kind}_loss")(
+        getattr(kind, f"{self._kind}_loss")(
             y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
         )
         return out
@@ -417,19 +430,25 @@ class _FocalLoss:
         ValueError
             If shapes disagree, a label or weight is not allowed, or an output array is read-only.
         """
-        z = _check_margins(raw_prediction, self.n_outputs)
-        y = _check_labels(y_true, len(z))
-        weight = _check_weights(sample_weight, len(z))
-        gradient = _check_out(gradient_out, "gradient_out", z)
-        hessian = _check_out(hessian_out, "hessian_out", z)
-        if gradient_out is not None or hessian_out is not None:
+        kind = _kernels_for(y_true, raw_prediction, sample_weight, gradient_out, hessian_out)
+        z = _check_margins(raw_prediction, self.n_outputs, kind)
+        y = _check_labels(y_true, len(z), kind)
+        weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
+        gradient = _check_out(gradient_out, "gradient_out", z, kind)
+        hessian = _check_out(hessian_out, "hessian_out", z, kind)
+        if kind.arrays is np and (gradient_out is not None or hessian_out is not None):
             _check_overlap(
                 {"gradient_out": gradient, "hessian_out": hessian},
                 {"raw_prediction": z, "y_true": y, "sample_weight": weight},
             )
-        if z.size > _SLOW_ELEMENTS and not is_compiled() and "FOCAL_BOOST_KERNELS" not in os.environ:
+        if (
+            kind.arrays is np
+            and z.size > _SLOW_ELEMENTS
+            and not is_compiled()
+            and "FOCAL_BOOST_KERNELS" not in os.environ
+        ):
             _warn_of_numpy()
-        getattr(kernels, f"{self._kind}_gradient_hessian")(
+        getattr(kind, f"{self._kind}_gradient_hessian")(
             y,
             z,
             weight,
@@ -527,15 +546,15 @@ class _FocalLoss:
         return None if intercept is None else self.check_intercept(intercept)
 
 
-def _total(weight: np.ndarray) -> float:
+def _total(weight: Any) -> float:
     total = float(weight.sum(dtype=np.float64))
     if not total > 0:
         raise ValueError("sample_weight is zero in every row: at least one row must count")
     return total
 
 
-def _class_shares(y: np.ndarray, weight: np.ndarray | None, n_classes: int) -> np.ndarray:
-    counts = np.bincount(y.astype(np.int64), weights=weight, minlength=n_classes)
+def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> np.ndarray:
+    counts = kind.to_host(kind.arrays.bincount(y.astype(np.int64), weights=weight, minlength=n_classes))
     return counts / counts.sum()
 
 
@@ -645,16 +664,17 @@ class BinaryFocalLoss(_FocalLoss):
         ValueError
             If there are no rows, a label or weight is not allowed, or all weights are zero.
         """
-        y = np.asarray(y_true)
-        y = _check_labels(y, len(y) if y.ndim else 0)
-        weight = _check_weights(sample_weight, len(y))
+        kind = _kernels_for(y_true, sample_weight)
+        y = kind.asarray(y_true)
+        y = _check_labels(y, len(y) if y.ndim else 0, kind)
+        weight = _check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
         if not (y.min() >= 0 and y.max() <= 1):
             raise ValueError(f"y_true ranges from {y.min()} to {y.max()}, but binary labels must lie in [0, 1]")
         if weight is not None:
             _total(weight)
-        return self._intercept_of_share(float(np.average(y, weights=weight)))
+        return self._intercept_of_share(float(kind.arrays.average(y, weights=weight)))
 
     def _intercept_of_share(self, share: float) -> float:
         share = min(max(share, _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
@@ -684,16 +704,18 @@ class BinaryFocalLoss(_FocalLoss):
         ndarray of shape (n, 2)
             Columns for class 0 and class 1, in the dtype of the margins.
         """
-        z = _check_margins(raw_prediction, 1)
+        kind = _kernels_for(raw_prediction)
+        z = _check_margins(raw_prediction, 1, kind)
         logit = self._posterior_logit(z) if posterior else z.astype(np.float64)
-        proba = np.empty((len(z), 2), dtype=z.dtype)
-        proba[:, 0] = expit(-logit)
-        proba[:, 1] = expit(logit)
+        proba = kind.arrays.empty((len(z), 2), dtype=z.dtype)
+        proba[:, 0] = kind.sigmoid(-logit)
+        proba[:, 1] = kind.sigmoid(logit)
         return proba
 
-    def _posterior_logit(self, z: np.ndarray, n_threads: int | None = 1, intercept: Any = None) -> np.ndarray:
-        logit = np.empty(len(z))
-        kernels.binary_posterior_logit(
+    def _posterior_logit(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+        kind = _kernels_for(z)
+        logit = kind.arrays.empty(len(z))
+        kind.binary_posterior_logit(
             z, self.gamma, self._class_weight, logit, _check_threads(n_threads), self._offset(intercept)
         )
         return logit
@@ -715,7 +737,7 @@ class BinaryFocalLoss(_FocalLoss):
         -------
         float
         """
-        z = _check_margins(raw_prediction, 1)
+        z = _check_margins(raw_prediction, 1, _kernels_for(y_true, raw_prediction, sample_weight))
         logit = self._posterior_logit(z, n_threads, intercept)
         return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight, n_threads)
 
@@ -809,16 +831,17 @@ class MulticlassFocalLoss(_FocalLoss):
         ValueError
             If there are no rows, a label or weight is not allowed, or all weights are zero.
         """
-        y = np.asarray(y_true)
-        y = _check_labels(y, len(y) if y.ndim else 0)
-        weight = _check_weights(sample_weight, len(y))
+        kind = _kernels_for(y_true, sample_weight)
+        y = kind.asarray(y_true)
+        y = _check_labels(y, len(y) if y.ndim else 0, kind)
+        weight = _check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
         if weight is not None:
             _total(weight)
         # The kernels refuse labels that are no classes; a constant margin makes that one cheap pass.
-        self.loss(y, np.broadcast_to(np.float64(0), (len(y), self.n_classes)))
-        return self._intercept_of_shares(_class_shares(y, weight, self.n_classes))
+        self.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
+        return self._intercept_of_shares(_class_shares(y, weight, self.n_classes, kind))
 
     def _intercept_of_shares(self, shares: np.ndarray) -> np.ndarray:
         """Solve ``p_k / -A_k = c share_k`` for every class, with c such that the p_k sum to 1.
@@ -864,13 +887,15 @@ class MulticlassFocalLoss(_FocalLoss):
         ndarray of shape (n, K)
             In the dtype of the margins; rows sum to 1.
         """
-        z = _check_margins(raw_prediction, self.n_outputs)
-        logits = self._log_posterior(z) if posterior else np.clip(z.astype(np.float64), -1e300, 1e300)
-        return softmax(logits, axis=1).astype(z.dtype, copy=False)
+        kind = _kernels_for(raw_prediction)
+        z = _check_margins(raw_prediction, self.n_outputs, kind)
+        logits = self._log_posterior(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
+        return kind.softmax(logits).astype(z.dtype, copy=False)
 
-    def _log_posterior(self, z: np.ndarray, n_threads: int | None = 1, intercept: Any = None) -> np.ndarray:
-        out = np.empty_like(z, dtype=np.float64)
-        kernels.multiclass_log_posterior(
+    def _log_posterior(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+        kind = _kernels_for(z)
+        out = kind.arrays.empty_like(z, dtype=np.float64)
+        kind.multiclass_log_posterior(
             z, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
         )
         return out
@@ -892,7 +917,7 @@ class MulticlassFocalLoss(_FocalLoss):
         -------
         float
         """
-        z = _check_margins(raw_prediction, self.n_outputs)
+        z = _check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
         logits = self._log_posterior(z, n_threads, intercept)
         return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, logits, sample_weight, n_threads)
 

@@ -16,10 +16,11 @@ import xgboost
 from scipy.special import expit
 from xgboost import collective
 
+from focal_boost import _xgboost_rounds as rounds
 from focal_boost._booster_check import check_xgboost
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
 
-__all__ = ["FocalObjective"]
+__all__ = ["FocalObjective", "train"]
 
 # XGBoost's built-in softmax takes twice the diagonal of the curvature, an upper bound of the whole matrix for K = 2.
 _SOFTMAX_HESSIAN_SCALE = 2.0
@@ -61,6 +62,10 @@ class FocalObjective:
     A callable objective together with the objective string in `params` makes a model file that needs no Python code:
     the file names XGBoost's own logistic or softmax link, and ``predict`` gives sigma(margin) or softmax(margin).
     The class posterior is ``loss.predict_proba(booster.predict(data, output_margin=True))``.
+
+    With ``device="cuda"`` and CuPy (the extra ``cuda``) gradients are computed on the GPU and stay there; XGBoost
+    brings the margins through host memory, which `focal_boost.xgboost.train` spares. Where XGBoost finds no GPU it
+    trains on the processor, and so does the objective.
 
     Examples
     --------
@@ -109,7 +114,7 @@ class FocalObjective:
             "base_score": [float(margin) for margin in self.intercept],
         }
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """Gradient and curvature of each row, weights applied.
 
         Parameters
@@ -121,19 +126,31 @@ class FocalObjective:
         Returns
         -------
         gradient, hessian : ndarray of shape (n,) or (n, K), float32
+            CuPy arrays where the booster that calls trains on a GPU or the margins lie on one, else NumPy arrays.
         """
         if isinstance(y_pred, xgboost.DMatrix):
-            margins, n_threads = np.asarray(y_true), self._threads(y_pred)
+            margins, n_threads = y_true, self._threads(y_pred)
             labels, weights = _labels_and_weights(y_pred)
         else:
-            margins, n_threads = np.asarray(y_pred), self.n_threads
+            margins, n_threads = y_pred, self.n_threads
             labels, weights = y_true, sample_weight
+        kernels = rounds.kernels_of_caller(margins)
+        with rounds.on_device(kernels):
+            margins = kernels.asarray(margins)
+            outputs = [kernels.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
+            return self._derivatives(labels, margins, weights, outputs, n_threads)
+
+    def _derivatives(
+        self, labels: Any, margins: Any, weights: Any, outputs: Any, n_threads: int | None
+    ) -> tuple[Any, Any]:
+        """Gradient and curvature at the scale of XGBoost, into arrays that are given."""
+        gradient, hessian = outputs
         return self.loss.gradient_hessian(
             labels,
             margins,
             weights,
-            np.empty(margins.shape, dtype=np.float32),
-            np.empty(margins.shape, dtype=np.float32),
+            gradient,
+            hessian,
             n_threads,
             hessian_scale=1.0 if self.loss.n_outputs == 1 else _SOFTMAX_HESSIAN_SCALE,
             scale=self.scale,
@@ -250,6 +267,87 @@ def _info(data: xgboost.DMatrix, field: str) -> np.ndarray:
     return view.reshape(shape)
 
 
+def train(
+    params: dict[str, Any],
+    dtrain: xgboost.DMatrix,
+    num_boost_round: int = 10,
+    *,
+    evals: Any = None,
+    obj: Any = None,
+    maximize: bool | None = None,
+    early_stopping_rounds: int | None = None,
+    evals_result: Any = None,
+    verbose_eval: Any = True,
+    xgb_model: Any = None,
+    callbacks: Any = None,
+    custom_metric: Any = None,
+    X: Any = None,
+) -> xgboost.Booster:
+    """Train as ``xgboost.train`` does, to the same model, with fewer copies of margins and gradients.
+
+    It is ``xgboost.train`` that runs: evaluation, callbacks and early stopping are its own. If `obj` is a
+    `FocalObjective`, a callback takes over the update of each round. On the processor margins are read where XGBoost
+    keeps them, and gradients are written to the same two arrays in each round. On a GPU gradients are computed there,
+    from labels and weights that are copied to it once; with `X` the margins stay there too.
+
+    Parameters
+    ----------
+    params, dtrain, num_boost_round, evals, obj, maximize, early_stopping_rounds, evals_result, verbose_eval, \
+            xgb_model, callbacks, custom_metric
+        As for ``xgboost.train``. Labels and weights of `dtrain` may not change in the meantime.
+    X : array of shape (n, n_features), default=None
+        The features that `dtrain` was made of, which it does not keep in a form that the trees of one round can be
+        applied to on a GPU: a NumPy or CuPy array, or any other on a GPU. Only used where training is on a GPU, and
+        then held in its memory.
+
+    Returns
+    -------
+    xgboost.Booster
+
+    Raises
+    ------
+    ValueError
+        If `X` has another shape than `dtrain`.
+
+    Notes
+    -----
+    Margins stay on a GPU only where that is exact: booster ``gbtree`` with one tree a round and output, no categorical
+    features, and `X` the data of `dtrain`, which is checked bit by bit after the first round. Otherwise they cross to
+    the GPU in each round; the logger ``focal_boost`` says why at level DEBUG.
+
+    Examples
+    --------
+    >>> import numpy as np, xgboost as xgb
+    >>> from focal_boost import BinaryFocalLoss
+    >>> from focal_boost.xgboost import FocalObjective, train
+    >>> X, y = np.random.default_rng(0).normal(size=(200, 3)), np.repeat([0, 1], [180, 20])
+    >>> loss = BinaryFocalLoss(gamma=2.0)
+    >>> objective = FocalObjective(loss, intercept=loss.fit_intercept_only(y))
+    >>> booster = train(objective.params, xgb.DMatrix(X, y), 5, obj=objective, X=X)
+    >>> booster.num_boosted_rounds()
+    5
+    """
+    if isinstance(obj, FocalObjective):
+        rounds.check_features(X, dtrain)
+        callbacks = [rounds.Rounds(obj, _labels_and_weights, X), *(callbacks or [])]
+    else:
+        rounds.logger.debug("obj=%r is no FocalObjective: xgboost.train does everything", obj)
+    return xgboost.train(
+        params,
+        dtrain,
+        num_boost_round,
+        evals=evals,
+        obj=obj,
+        maximize=maximize,
+        early_stopping_rounds=early_stopping_rounds,
+        evals_result=evals_result,
+        verbose_eval=verbose_eval,
+        xgb_model=xgb_model,
+        callbacks=callbacks,
+        custom_metric=custom_metric,
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # XGBClassifier and XGBRFClassifier, for FocalClassifier
 
@@ -352,7 +450,8 @@ def fit_estimator(
     estimator.eval_metric = [*built_in, metrics.score] if built_in else metrics.score
     is_forest = isinstance(estimator, xgboost.XGBRFClassifier)
     if not is_forest:  # whose single round allows no callbacks
-        estimator.callbacks = [metrics, *(own["callbacks"] or [])]
+        updates = rounds.Rounds(objective, _labels_and_weights, X if isinstance(X, np.ndarray) else None)
+        estimator.callbacks = [updates, metrics, *(own["callbacks"] or [])]
     if own["base_score"] is None and fit_params.get("xgb_model") is None:
         estimator.base_score = objective.params["base_score"]
     silenced = {} if named else {"disable_default_eval_metric": True}

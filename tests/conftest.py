@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 from importlib.util import find_spec
 
+import fake_cupy
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -27,10 +31,61 @@ if find_spec("focal_boost.kernels._native") is not None:
 
     KERNELS |= dict.fromkeys(_native.supported(), native_kernels)
 
+CUDA = [
+    pytest.param("cuda", marks=pytest.mark.gpu),
+    pytest.param("cuda-on-host", marks=pytest.mark.skipif(not fake_cupy.COMPILER, reason="needs a C++ compiler")),
+]
 
-@pytest.fixture(scope="module", params=list(KERNELS))
+
+def gpu_missing():
+    """Why there is no GPU to test on, or None."""
+    if find_spec("cupy") is None:
+        return "needs CuPy: pip install 'focal_boost[cuda]'"
+    import cupy
+
+    try:
+        return None if cupy.cuda.runtime.getDeviceCount() else "needs an NVIDIA GPU"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"needs an NVIDIA GPU: {error}"
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and (missing := gpu_missing()):
+        pytest.skip(missing)
+
+
+class ThroughDevice:
+    """Kernels for a GPU behind the face of those for host memory, so that both sorts share their tests."""
+
+    arrays, asarray, to_host = np, np.asarray, np.asarray
+    sigmoid, softmax = staticmethod(numpy_kernels.sigmoid), staticmethod(numpy_kernels.softmax)
+
+    def __init__(self, cuda):
+        self.cuda = cuda
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            moved = [self.cuda.asarray(x) if isinstance(x, np.ndarray) and x.ndim else x for x in args]
+            # These stay in host memory.
+            for place, parameter in enumerate(inspect.signature(getattr(self.cuda, name)).parameters):
+                if parameter in ("class_weight", "intercept") and place < len(args):
+                    moved[place] = args[place]
+            getattr(self.cuda, name)(*moved, **kwargs)
+            for host, device in zip(args, moved, strict=True):
+                if isinstance(host, np.ndarray) and device is not host and host.flags.writeable:
+                    host[...] = self.cuda.to_host(device)
+
+        return call
+
+
+@pytest.fixture(scope="module", params=[*KERNELS, *CUDA])
 def kernels(request):
     """Let the losses compute with each set of kernels in turn."""
+    if request.param.startswith("cuda"):
+        with pytest.MonkeyPatch.context() as patch, cuda_kernels(request.param) as module:
+            patch.setattr(losses, "kernels", ThroughDevice(module))
+            yield losses.kernels
+        return
     module = KERNELS[request.param]
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "numpy":
@@ -40,3 +95,24 @@ def kernels(request):
         yield module
         if request.param != "numpy":
             _native.set_dispatch(before)
+
+
+@contextlib.contextmanager
+def cuda_kernels(name):
+    """The kernels for a GPU, on one ("cuda") or compiled for this processor ("cuda-on-host")."""
+    if name == "cuda":
+        if missing := gpu_missing():
+            pytest.skip(missing)
+        from focal_boost.kernels import cuda
+
+        yield cuda
+    else:
+        with fake_cupy.installed() as cuda:
+            yield cuda
+
+
+@pytest.fixture(scope="module", params=CUDA)
+def device(request):
+    """Each sort of device in turn: its kernels, with CuPy (or what stands for it) as ``arrays``."""
+    with cuda_kernels(request.param) as module:
+        yield module

@@ -1,8 +1,8 @@
-// Compiles every formula of focal.hpp for the device: `cmake -DCHECK_CUDA=ON`, or
+// Compiles every formula of focal.hpp and every kernel of device.cuh for the device: `cmake -DCHECK_CUDA=ON`, or
 // nvcc -std=c++17 -arch=sm_90 -cubin -o /dev/null tests/focal_device.cu. Nothing is run.
 
 #define FOCAL_NAMESPACE focal
-#include "../focal_boost/kernels/focal.hpp"
+#include "../focal_boost/kernels/device.cuh"
 
 using namespace focal;
 
@@ -54,3 +54,19 @@ extern "C" __global__ void every_formula(const double* in, double* out, int n_cl
     multiclass(in, n_classes, in[0], out + 10, Gamma<2>{gamma}, finish);
     multiclass(in, n_classes, in[0], out + 10 + 5 * n_classes, Gamma<-1>{gamma}, finish);
 }
+
+namespace focal {
+
+#define FOR_GAMMA(N)                                                               \
+    template __global__ void binary_loss_kernel<N>(FOCAL_ARGUMENTS);               \
+    template __global__ void binary_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);  \
+    template __global__ void binary_derivatives_kernel<false, N>(FOCAL_ARGUMENTS); \
+    template __global__ void multiclass_loss_kernel<N>(FOCAL_ARGUMENTS);           \
+    template __global__ void multiclass_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);  \
+    template __global__ void multiclass_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);
+FOR_GAMMA(-1)
+FOR_GAMMA(2)
+template __global__ void binary_posterior_kernel<-1>(FOCAL_ARGUMENTS);
+template __global__ void multiclass_posterior_kernel<-1>(FOCAL_ARGUMENTS);
+
+}  // namespace focal

@@ -28,6 +28,9 @@ __all__ = [
     "multiclass_loss",
 ]
 
+arrays, asarray, to_host = reference.arrays, reference.asarray, reference.to_host
+sigmoid, softmax = reference.sigmoid, reference.softmax
+
 # Besides the first row with a label that is not allowed, the compiled functions return these.
 _DONE = -1
 _CONVERT = -2

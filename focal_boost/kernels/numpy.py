@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.special import expit as sigmoid
+from scipy.special import softmax as _softmax
 
 __all__ = [
     "binary_gradient_hessian",
@@ -23,7 +25,18 @@ __all__ = [
     "multiclass_gradient_hessian",
     "multiclass_log_posterior",
     "multiclass_loss",
+    "sigmoid",
+    "softmax",
 ]
+
+arrays = np
+asarray = to_host = np.asarray
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Exponentials of each row over their sum."""
+    return _softmax(x, axis=1)
+
 
 # Elements of one temporary: 32 kB of doubles, so that the dozen that are alive fit into the second-level cache.
 _BLOCK = 4096

@@ -1,0 +1,281 @@
+"""Focal loss on an NVIDIA GPU: one objective call, a training round, and the bytes that cross to the device.
+
+Objective calls against the copy of as many bytes on the same device in the same run; training rounds of XGBoost against
+its built-in objective, in turns; the NumPy objective, and gbdtCBL's under Py-Boost where both are installed. Prints the
+tables and writes them to results/gpu.md. Needs a GPU, CuPy and XGBoost with CUDA:
+
+    python benchmarks/gpu.py                      # 1e6 and 1e7 rows of 50 columns
+    python benchmarks/gpu.py --rows 1000000
+    python benchmarks/gpu.py --dry                # without a GPU: does everything on tiny tables, times mean nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _report import in_turns, machine, markdown_table, save
+
+from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.kernels import numpy as numpy_kernels
+
+COLUMNS = 50
+SETTINGS = {"max_depth": 6, "learning_rate": 0.1, "tree_method": "hist", "min_child_weight": 0.0, "max_bin": 256}
+# Bytes of device memory that one entry needs at the least: margin in, gradient and curvature out, all float32.
+BYTES_AN_ENTRY = 12
+
+
+class Device:
+    """A GPU, as far as the benchmark knows it."""
+
+    def __init__(self) -> None:
+        from focal_boost.kernels import for_gpu
+
+        self.kernels = for_gpu()
+        self.cupy = self.kernels.arrays
+
+    def name(self) -> str:
+        """Say what it is."""
+        properties = self.cupy.cuda.runtime.getDeviceProperties(self.cupy.cuda.runtime.getDevice())
+        return f"{properties['name'].decode()}, CuPy {self.cupy.__version__}"
+
+    def seconds(self, call: Callable[[], Any], repeat: int) -> float:
+        """Median time of a call on the device, host time before its launch included where it is the longer one."""
+        start, end = (self.cupy.cuda.Event() for _ in range(2))
+        call()
+        times = []
+        for _ in range(repeat):
+            start.record()
+            call()
+            end.record()
+            end.synchronize()
+            times.append(self.cupy.cuda.get_elapsed_time(start, end) / 1e3)
+        return float(np.median(times))
+
+
+class DryDevice(Device):
+    """The stand-in of the tests, timed by the clock."""
+
+    def name(self) -> str:
+        """Say that it is none."""
+        return "no device"
+
+    def seconds(self, call: Callable[[], Any], repeat: int) -> float:
+        """Time of one call."""
+        begin = time.perf_counter()
+        call()
+        return time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def device(dry: bool) -> Iterator[Device]:
+    if dry:
+        sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+        import fake_cupy
+
+        with fake_cupy.installed():
+            yield DryDevice()
+        return
+    if reason := missing():
+        sys.exit(f"benchmarks/gpu.py needs a GPU: {reason}. --dry checks the script without one.")
+    yield Device()
+
+
+def missing() -> str | None:
+    """Why nothing can be measured here."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed (pip install 'focal_boost[cuda]')"
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA finds none ({error})"
+    import xgboost
+
+    return None if xgboost.build_info().get("USE_CUDA") else "XGBoost was built without CUDA (xgboost-cpu?)"
+
+
+def make_loss(k: int, gamma: float = 2.0) -> Any:
+    return BinaryFocalLoss(gamma) if k == 2 else MulticlassFocalLoss(k, gamma)
+
+
+def draw(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """A table with signal in half of the columns, and labels; the rarest class has about 3 % of the rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, COLUMNS), dtype=np.float32)
+    score = X[:, :25] @ rng.normal(size=25).astype(np.float32) + rng.logistic(size=n).astype(np.float32) * 2
+    edges = [0.97] if k == 2 else np.linspace(0.45, 0.97, k - 1)
+    return X, np.digitize(score, np.quantile(score, edges))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One call
+
+
+def copy_bandwidth(on: Device, n: int) -> float:
+    """Bytes a second of a copy within the device, read and write."""
+    source = on.cupy.zeros(n, dtype=np.float32)
+    target = on.cupy.empty_like(source)
+
+    def copy() -> None:
+        target[...] = source
+
+    return 8 * n / on.seconds(copy, 20)
+
+
+def objective_table(on: Device, sizes: list[int], classes: list[int]) -> str:
+    rows = []
+    for n in sizes:
+        for k in classes:
+            rng = np.random.default_rng(0)
+            shape = (n,) if k == 2 else (n, k)
+            entries = int(np.prod(shape))
+            y = rng.integers(0, k, n).astype(np.float32)
+            z = rng.normal(0.0, 3.0, shape).astype(np.float32)
+            y_there, z_there = on.kernels.asarray(y), on.kernels.asarray(z)
+            out = [on.cupy.empty_like(z_there) for _ in range(2)]
+            bandwidth = copy_bandwidth(on, entries)
+            least = BYTES_AN_ENTRY * entries + 4 * n  # labels too
+            for gamma in (2.0, 1.5):
+                loss = make_loss(k, gamma)
+                seconds = on.seconds(lambda: loss.gradient_hessian(y_there, z_there, None, *out), 20)  # noqa: B023
+                some = slice(0, min(n, 100_000))
+                begin = time.perf_counter()
+                numpy_derivatives(loss, y[some], z[some])
+                plain = (time.perf_counter() - begin) / len(y[some])
+                rows.append(
+                    [
+                        f"{'binary' if k == 2 else f'K = {k}'}, {n:,} rows, gamma {gamma:g}",
+                        f"{seconds / entries * 1e9:.4f}",
+                        f"{least / seconds / 1e9:.0f}",
+                        f"{bandwidth / 1e9:.0f}",
+                        f"{100 * least / seconds / bandwidth:.0f} %",
+                        f"{plain * n / seconds:.0f}",
+                    ]
+                )
+                print(" ".join(rows[-1]), flush=True)
+    header = ["expected curvature", "ns an entry", "GB/s", "copy, GB/s", "share of the copy", "NumPy, times as long"]
+    return markdown_table(header, rows)
+
+
+def numpy_derivatives(loss: Any, y: np.ndarray, z: np.ndarray) -> None:
+    kind = "binary" if z.ndim == 1 else "multiclass"
+    function = getattr(numpy_kernels, f"{kind}_gradient_hessian")
+    function(y, z, None, loss.gamma, loss._class_weight, True, 8.0, 1.0, np.empty_like(z), np.empty_like(z))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def trainers(X: np.ndarray, y: np.ndarray, k: int, rounds: int, place: str) -> dict[str, Callable[[], Any]]:
+    import xgboost as xgb
+
+    from focal_boost.xgboost import FocalObjective, train
+
+    loss = make_loss(k)
+    focal = FocalObjective(loss, loss.fit_intercept_only(y))
+    data = xgb.QuantileDMatrix(X, y)
+    params = {**SETTINGS, "device": place, **focal.params}
+
+    def on_host(margins: np.ndarray, dtrain: Any) -> Any:
+        return focal(dtrain.get_label(), margins.copy())
+
+    return {
+        "built-in": lambda: xgb.train(params, data, rounds),
+        "resident": lambda: train(params, data, rounds, obj=focal, X=X),
+        "crossing": lambda: train(params, data, rounds, obj=focal),
+        "xgboost.train": lambda: xgb.train(params, data, rounds, obj=focal),
+        "on the processor": lambda: xgb.train(params, data, rounds, obj=on_host),
+    }
+
+
+def bytes_a_round(k: int) -> dict[str, int]:
+    """Bytes of margins and gradients a row that cross between host and device in a round, from what each way copies."""
+    margins = 4 * (1 if k == 2 else k)
+    labels = 4
+    return {
+        "built-in": 0,
+        "resident": 0,
+        "crossing": 2 * margins,
+        "xgboost.train": 2 * margins + labels,
+        "on the processor": margins + 2 * margins,
+    }
+
+
+def training_table(sizes: list[int], classes: list[int], rounds: int, turns: int, place: str) -> str:
+    rows = []
+    for n in sizes:
+        for k in classes:
+            X, y = draw(n, k)
+            times = in_turns(trainers(X, y, k, rounds, place), turns, 0.0)
+            crossing = bytes_a_round(k)
+            for name, seconds in times.items():
+                ratio = seconds / times["built-in"]
+                rows.append(
+                    [
+                        f"{'binary' if k == 2 else f'K = {k}'}, {n:,} rows, {name}",
+                        f"{float(np.median(seconds)) / rounds * 1e3:.2f}",
+                        f"{float(np.median(ratio)):.3f}",
+                        f"{np.quantile(ratio, 0.25):.2f}-{np.quantile(ratio, 0.75):.2f}",
+                        str(crossing[name]),
+                    ]
+                )
+                print(" ".join(rows[-1]), flush=True)
+    header = ["", "ms a round", "built-in = 1", "quartiles", "bytes a row between host and device"]
+    return markdown_table(header, rows)
+
+
+def peer_table(n: int, rounds: int) -> str | None:
+    """Py-Boost with gbdtCBL's focal loss and with its own log loss; None where they are not installed."""
+    try:
+        from gbdtCBL.pyboost import FLLoss
+        from py_boost import GradientBoosting
+    except ImportError:
+        return None
+    X, y = draw(n, 2)
+    calls = {
+        "Py-Boost, gbdtCBL's focal loss": lambda: GradientBoosting(FLLoss(2.0), ntrees=rounds, verbose=0).fit(X, y),
+        "Py-Boost, log loss": lambda: GradientBoosting("bce", ntrees=rounds, verbose=0).fit(X, y),
+    }
+    times = in_turns(calls, 3, 0.0)
+    rows = [[name, f"{float(np.median(seconds)) / rounds * 1e3:.2f}"] for name, seconds in times.items()]
+    return markdown_table([f"binary, {n:,} rows", "ms a round"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 5])
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--dry", action="store_true", help="tiny tables, no GPU, nothing is written")
+    options = parser.parse_args()
+    if options.dry:
+        options.rows, options.rounds, options.turns = [1000], 2, 1
+    with device(options.dry) as on:
+        place = "cpu" if options.dry else "cuda"
+        parts = [
+            "# On a GPU",
+            f"Command: `python benchmarks/gpu.py {' '.join(sys.argv[1:])}`.".replace(" `.", "`."),
+            f"{on.name()}; {machine()}",
+            objective_table(on, options.rows, options.classes),
+            f"Training: {COLUMNS} columns, {options.rounds} rounds, medians of {options.turns} turns.",
+            training_table(options.rows, options.classes, options.rounds, options.turns, place),
+        ]
+        peers = None if options.dry else peer_table(min(options.rows), options.rounds)
+    parts.append(peers or "gbdtCBL and Py-Boost are not installed.")
+    print("\n" + "\n\n".join(parts))
+    if not options.dry:
+        save("gpu", "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

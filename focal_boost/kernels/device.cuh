@@ -1,0 +1,529 @@
+// The kernels for a GPU: what loops.cpp does for a processor, compiled by NVRTC through cuda.py.
+//
+// Binary: a thread a row. Multiclass: a block takes a tile of rows into shared memory, so that margins are read from
+// device memory once and outputs written once, each in the order in which they lie there; a row has as many lanes
+// (threads) as its number of classes makes worthwhile, and lanes of a row exchange partial results through shared memory.
+//
+// A kernel is a struct with phases. Threads of a block wait for each other between two phases, and nowhere else. So
+// whoever runs all threads of a block through one phase after the other computes the same: the tests do on a processor.
+
+#pragma once
+
+#include "focal.hpp"
+
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+#define FOCAL_KERNEL __global__ void
+#define FOCAL_DEVICE __device__
+#endif
+
+namespace FOCAL_NAMESPACE {
+
+using Address = unsigned long long;
+using Index = long long;
+
+// The numbers that cuda.py gives to dtypes.
+enum class Type : int { kNone, kFloat32, kFloat64, kInt32, kInt64, kInt8, kUInt8 };
+
+/// A strided array in device memory; strides in bytes.
+struct View {
+    Address data;
+    int type;
+    Index row_stride, column_stride;
+
+    FOCAL_DEVICE Address at(Index row, Index column) const {
+        return data + static_cast<Address>(row * row_stride + column * column_stride);
+    }
+
+    FOCAL_DEVICE double load(Index row, Index column, double otherwise) const {
+        const Address x = at(row, column);
+        // All threads take the same way.
+        switch (static_cast<Type>(type)) {
+            case Type::kFloat32: return *reinterpret_cast<const float*>(x);
+            case Type::kFloat64: return *reinterpret_cast<const double*>(x);
+            case Type::kInt32: return *reinterpret_cast<const int*>(x);
+            case Type::kInt64: return static_cast<double>(*reinterpret_cast<const long long*>(x));
+            case Type::kInt8: return *reinterpret_cast<const signed char*>(x);
+            case Type::kUInt8: return *reinterpret_cast<const unsigned char*>(x);
+            case Type::kNone: break;
+        }
+        return otherwise;
+    }
+
+    FOCAL_DEVICE void store(Index row, Index column, double value) const {
+        if (type == static_cast<int>(Type::kFloat32)) {
+            *reinterpret_cast<float*>(at(row, column)) = static_cast<float>(value);
+        } else {
+            *reinterpret_cast<double*>(at(row, column)) = value;
+        }
+    }
+
+    /// Whether neighbours in memory are rows of one class, rather than classes of one row.
+    FOCAL_DEVICE bool column_major() const {
+        return (row_stride < 0 ? -row_stride : row_stride) < (column_stride < 0 ? -column_stride : column_stride);
+    }
+};
+
+struct Task {
+    Index n_rows, n_classes;
+    View y, z, weight, out, hessian_out;  ///< `out`: loss, gradient or posterior
+    double gamma;
+    Address intercept, class_weight, log_class_weight;  ///< doubles; intercept may be 0
+    double inverse_step, least, scale;                  ///< of Finish
+    Address status;   ///< first row with a bad label and first with a bad weight; one that cannot be without
+    Address scratch;  ///< global memory for tiles that shared memory cannot hold, else 0
+    int lanes;        ///< threads a row, a power of two
+
+    FOCAL_DEVICE Finish finish() const { return {inverse_step, least, scale}; }
+    FOCAL_DEVICE const double* weights() const { return reinterpret_cast<const double*>(class_weight); }
+    FOCAL_DEVICE const double* log_weights() const { return reinterpret_cast<const double*>(log_class_weight); }
+
+    FOCAL_DEVICE double margin(Index row, Index column) const {
+        const double start = intercept != 0 ? reinterpret_cast<const double*>(intercept)[column] : 0.0;
+        return finite_margin(z.load(row, column, 0.0) + start);
+    }
+
+    FOCAL_DEVICE void report(int which, Index row) const {
+        atomicMin(reinterpret_cast<unsigned long long*>(status) + which, static_cast<unsigned long long>(row));
+    }
+
+    FOCAL_DEVICE double sample_weight(Index row) const {
+        const double w = weight.load(row, 0, 1.0);
+        if (!((w >= 0.0) & (w <= 1.7976931348623157e308))) report(1, row);
+        return w;
+    }
+};
+
+/// Place of a thread in its block and of the block in the grid.
+struct Place {
+    int thread, n_threads;
+    Index block;
+};
+
+/// Takes a kernel through its phases; `shared` is the shared memory of the block.
+template <class Kernel>
+FOCAL_DEVICE void run(const Task& task);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Binary
+
+struct BinaryKernel {
+    static constexpr int kPhases = 1;
+    const Task& task;
+    Index row;
+    double z, t, weight;
+
+    FOCAL_DEVICE BinaryKernel(const Task& task, Place place, double*)
+        : task(task), row(place.block * place.n_threads + place.thread), z(0.0), t(0.0), weight(1.0) {}
+
+    /// Margin, label and weight; false past the last row.
+    FOCAL_DEVICE bool load() {
+        if (row >= task.n_rows) return false;
+        z = task.margin(row, 0);
+        t = task.y.load(row, 0, 0.0);
+        if (!is_binary_label(t)) task.report(0, row);
+        weight = task.sample_weight(row);
+        return true;
+    }
+
+    FOCAL_DEVICE BinaryWeights class_weights() const { return {task.weights()[0], task.weights()[1]}; }
+};
+
+template <int N>
+struct BinaryLoss : BinaryKernel {
+    using BinaryKernel::BinaryKernel;
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        if (!load()) return;
+        const BinarySide<N> side(z, Gamma<N>{task.gamma});
+        task.out.store(row, 0, binary_loss(side, t, z, class_weights()) * weight);
+    }
+};
+
+template <bool kExpected, int N>
+struct BinaryDerivatives : BinaryKernel {
+    using BinaryKernel::BinaryKernel;
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        if (!load()) return;
+        const BinarySide<N> side(z, Gamma<N>{task.gamma});
+        const Derivatives d = binary_derivatives<kExpected>(side, t, z, class_weights(), task.finish());
+        task.out.store(row, 0, d.gradient * weight);
+        task.hessian_out.store(row, 0, d.hessian * weight);
+    }
+};
+
+struct BinaryPosterior : BinaryKernel {
+    using BinaryKernel::BinaryKernel;
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        if (row >= task.n_rows) return;
+        task.out.store(row, 0, binary_posterior_logit(task.margin(row, 0), task.gamma, task.log_weights()[0]));
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Multiclass
+
+/// A tile of rows: two values for each class of each row, first margin and exponential, in the end two outputs.
+struct Tile {
+    double *first, *second, *partial;
+    Index stride, rows, begin;
+
+    FOCAL_DEVICE Tile(const Task& task, Place place, double* shared)
+        // Odd, so that threads on different rows meet different banks.
+        : stride(task.n_classes | 1), rows(place.n_threads / task.lanes), begin(place.block * rows) {
+        // The layout that cuda.py reserves.
+        partial = shared;
+        double* values = shared + 3 * place.n_threads;
+        if (task.scratch != 0) {
+            values = reinterpret_cast<double*>(task.scratch) + place.block * (2 * rows * stride);
+        }
+        first = values;
+        second = values + rows * stride;
+        if (begin + rows > task.n_rows) rows = task.n_rows - begin;
+    }
+
+    /// Calls function(row in the tile, class) for this thread's part of the tile, neighbours in memory by neighbours.
+    template <class Function>
+    FOCAL_DEVICE void visit(const Task& task, Place place, bool column_major, Function function) const {
+        const Index k = task.n_classes, size = rows * k, inner = column_major ? rows : k;
+        for (Index i = place.thread; i < size; i += place.n_threads) {
+            const Index outer = i / inner, rest = i - outer * inner;
+            if (column_major) {
+                function(rest, outer);
+            } else {
+                function(outer, rest);
+            }
+        }
+    }
+};
+
+/// What every multiclass kernel starts with: phases 0 to 2. Afterwards each lane knows its row.
+template <int N>
+struct MulticlassKernel {
+    const Task& task;
+    Place place;
+    Tile tile;
+    int lane;
+    bool active;
+    Index row;  ///< in the tile
+    double *z, *e, *partial;
+    Leaders leaders;
+    SoftmaxRow<N> soft;
+    Index t;
+    double weight;
+
+    FOCAL_DEVICE MulticlassKernel(const Task& task, Place place, double* shared)
+        : task(task), place(place), tile(task, place, shared), lane(place.thread & (task.lanes - 1)) {
+        row = place.thread / task.lanes;
+        active = row < tile.rows;
+        z = tile.first + row * tile.stride;
+        e = tile.second + row * tile.stride;
+        // Three values for each lane of the row, those of one kind side by side.
+        partial = tile.partial + row * task.lanes;
+        t = 0;
+        weight = 1.0;
+    }
+
+    FOCAL_DEVICE double& mine(int kind) const { return partial[kind * place.n_threads + lane]; }
+    FOCAL_DEVICE double& of(int kind, int other) const { return partial[kind * place.n_threads + other]; }
+
+    /// The sum over the lanes of a row, in the same order in every lane.
+    FOCAL_DEVICE double sum(int kind) const {
+        double total = 0.0;
+        for (int i = 0; i < task.lanes; ++i) total += of(kind, i);
+        return total;
+    }
+
+    FOCAL_DEVICE void load() const {
+        tile.visit(task, place, task.z.column_major(), [this](Index r, Index k) {
+            tile.first[r * tile.stride + k] = task.margin(tile.begin + r, k);
+        });
+    }
+
+    FOCAL_DEVICE void find_leaders() {
+        if (!active) return;
+        const double minus_infinity = from_bits(0xfff0000000000000ULL);
+        leaders = {minus_infinity, minus_infinity, -1.0};
+        for (Index k = lane; k < task.n_classes; k += task.lanes) leaders.visit(z[k], static_cast<double>(k));
+        mine(0) = leaders.highest;
+        mine(1) = leaders.second;
+        mine(2) = leaders.top;
+    }
+
+    FOCAL_DEVICE void merge_leaders() {
+        if (!active) return;
+        leaders = {of(0, 0), of(1, 0), of(2, 0)};
+        for (int i = 1; i < task.lanes; ++i) {
+            const Leaders other{of(0, i), of(1, i), of(2, i)};
+            // Of equal margins the first class leads, whichever lane it fell to.
+            const bool higher = (other.highest > leaders.highest) |
+                                ((other.highest == leaders.highest) & (other.top < leaders.top));
+            const Leaders winner = higher ? other : leaders, loser = higher ? leaders : other;
+            leaders = winner;
+            leaders.second = loser.highest > winner.second ? loser.highest : winner.second;
+        }
+    }
+
+    FOCAL_DEVICE void exponentials() {
+        if (!active) return;
+        double others = 0.0;
+        for (Index k = lane; k < task.n_classes; k += task.lanes) {
+            e[k] = leaders.exponential(z[k], static_cast<double>(k));
+            others += e[k];
+        }
+        // The leaders of other lanes are still being read in places 0 to 2: a phase ends before.
+        own_others = others;
+    }
+
+    double own_others;
+
+    FOCAL_DEVICE void share_others() {
+        if (active) mine(0) = own_others;
+    }
+
+    FOCAL_DEVICE void complete() {
+        if (!active) return;
+        soft = SoftmaxRow<N>(leaders, sum(0), Gamma<N>{task.gamma});
+    }
+
+    FOCAL_DEVICE void load_label() {
+        if (!active) return;
+        const double label = task.y.load(tile.begin + row, 0, 0.0);
+        const bool good = is_class_label(label, static_cast<double>(task.n_classes));
+        if (!good & (lane == 0)) task.report(0, tile.begin + row);
+        t = good ? static_cast<Index>(label) : 0;
+        weight = task.sample_weight(tile.begin + row);
+    }
+
+    FOCAL_DEVICE bool is_top(Index k) const { return static_cast<double>(k) == leaders.top; }
+
+    FOCAL_DEVICE TrueClass truth() const { return {soft, z[t], e[t], task.weights()[t], is_top(t)}; }
+
+    /// Phases 0 to 4.
+    template <int Phase>
+    FOCAL_DEVICE void prepare() {
+        if constexpr (Phase == 0) load();
+        if constexpr (Phase == 1) find_leaders();
+        if constexpr (Phase == 2) {
+            merge_leaders();
+            exponentials();
+        }
+        if constexpr (Phase == 3) share_others();
+        if constexpr (Phase == 4) complete();
+    }
+
+    FOCAL_DEVICE void store(const View& view, const double* values) const {
+        tile.visit(task, place, view.column_major(), [&](Index r, Index k) {
+            view.store(tile.begin + r, k, values[r * tile.stride + k]);
+        });
+    }
+};
+
+template <int N>
+struct MulticlassLoss : MulticlassKernel<N> {
+    using Base = MulticlassKernel<N>;
+    static constexpr int kPhases = 5;
+
+    FOCAL_DEVICE MulticlassLoss(const Task& task, Place place, double* shared) : Base(task, place, shared) {}
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        Base::template prepare<Phase>();
+        if constexpr (Phase == 4) {
+            this->load_label();
+            if (!this->active | (this->lane != 0)) return;
+            const Index t = this->t;
+            const double w = this->task.weights()[t];
+            const double loss = softmax_loss(this->soft, this->z[t], this->e[t], w, this->is_top(t));
+            this->task.out.store(this->tile.begin + this->row, 0, loss * this->weight);
+        }
+    }
+};
+
+template <bool kExpected, int N>
+struct MulticlassDerivatives : MulticlassKernel<N> {
+    using Base = MulticlassKernel<N>;
+    static constexpr int kPhases = 8;
+    double slope_true, inverse_sum, term_sum;
+    TrueClass truth;
+    ExpectedRow<N> expected;
+
+    FOCAL_DEVICE MulticlassDerivatives(const Task& task, Place place, double* shared) : Base(task, place, shared) {}
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        Base::template prepare<Phase>();
+        if constexpr (Phase == 4) {
+            this->load_label();
+            if (!this->active) return;
+            // Before any lane writes over margins and exponentials.
+            if constexpr (!kExpected) truth = Base::truth();
+            if constexpr (kExpected) slope_true = true_slope();
+        }
+        if constexpr (Phase == 5 && kExpected) terms();
+        if constexpr (Phase == 6) finish();
+        if constexpr (Phase == 7) {
+            Base::store(this->task.out, this->tile.first);
+            Base::store(this->task.hessian_out, this->tile.second);
+        }
+    }
+
+    FOCAL_DEVICE double true_slope() const {
+        const Index t = this->t;
+        if (this->is_top(t)) return 0.0;  // ExpectedRow has it
+        return ExpectedTerms(this->soft, this->soft.other(this->z[t], this->e[t]), this->task.weights()[t]).slope;
+    }
+
+    /// Sums over the classes of a lane; what is kept of a class takes the place of its margin.
+    FOCAL_DEVICE void terms() {
+        if (!this->active) return;
+        inverse_sum = term_sum = 0.0;
+        for (Index k = this->lane; k < this->task.n_classes; k += this->task.lanes) {
+            const ExpectedTerms terms(this->soft, this->soft.other(this->z[k], this->e[k]), this->task.weights()[k]);
+            this->z[k] = terms.own;
+            inverse_sum += terms.inverse;
+            term_sum += terms.term;
+        }
+        this->mine(1) = inverse_sum;
+        this->mine(2) = term_sum;
+    }
+
+    FOCAL_DEVICE void finish() {
+        if (!this->active) return;
+        if constexpr (kExpected) {
+            // No class leads in a row with NaN alone.
+            const Index top = this->leaders.top < 0.0 ? 0 : static_cast<Index>(this->leaders.top);
+            expected = ExpectedRow<N>(this->soft, this->task.weights()[top], this->sum(1), this->sum(2));
+            if (this->is_top(this->t)) slope_true = expected.slope_top;
+        }
+        const Finish finish = this->task.finish();
+        const bool true_is_top = this->is_top(this->t);
+        for (Index k = this->lane; k < this->task.n_classes; k += this->task.lanes) {
+            const bool is_true = k == this->t, is_top = this->is_top(k);
+            const double p_other = this->soft.probability(this->e[k]);
+            const double p = is_top ? this->soft.p_top : p_other;
+            const double q = is_top ? this->soft.q_top : 1.0 - p_other;
+            const double share = this->soft.share(this->e[k]);
+            double g, h;
+            if constexpr (kExpected) {
+                g = softmax_gradient(slope_true, is_true, p, q);
+                h = expected.curvature(is_top, p, share, this->z[k]);
+            } else {
+                g = softmax_gradient(truth.slope, is_true, p, q);
+                h = truth.curvature(is_true, true_is_top, p, q, share);
+            }
+            this->z[k] = g * this->weight;
+            this->e[k] = finish.curvature(g, h) * this->weight;
+        }
+    }
+};
+
+struct MulticlassPosterior : MulticlassKernel<-1> {
+    static constexpr int kPhases = 7;
+
+    FOCAL_DEVICE MulticlassPosterior(const Task& task, Place place, double* shared)
+        : MulticlassKernel<-1>(task, place, shared) {}
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        prepare<Phase>();
+        if constexpr (Phase == 5) {
+            if (!active) return;
+            double highest = from_bits(0xfff0000000000000ULL);
+            for (Index k = lane; k < task.n_classes; k += task.lanes) {
+                z[k] = softmax_log_posterior(soft, z[k], e[k], task.log_weights()[k]);
+                highest = z[k] > highest ? z[k] : highest;
+            }
+            mine(1) = highest;
+        }
+        if constexpr (Phase == 6) {
+            // Nothing is kept in shared memory beyond this phase: each lane stores what it has.
+            if (!active) return;
+            double highest = of(1, 0);
+            for (int i = 1; i < task.lanes; ++i) highest = of(1, i) > highest ? of(1, i) : highest;
+            for (Index k = lane; k < task.n_classes; k += task.lanes) {
+                task.out.store(tile.begin + row, k, z[k] - highest);
+            }
+        }
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Entry points. Arguments are numbers of 8 or 4 bytes, which need no struct on the other side; cuda.py passes them in
+// this order.
+
+#define FOCAL_VIEW_ARGUMENTS(name) \
+    FOCAL_NAMESPACE::Address name##_data, int name##_type, FOCAL_NAMESPACE::Index name##_rows, FOCAL_NAMESPACE::Index name##_columns
+#define FOCAL_VIEW(name) {name##_data, name##_type, name##_rows, name##_columns}
+#define FOCAL_ARGUMENTS                                                                                             \
+    FOCAL_NAMESPACE::Index n_rows, FOCAL_NAMESPACE::Index n_classes, FOCAL_VIEW_ARGUMENTS(y),                       \
+        FOCAL_VIEW_ARGUMENTS(z), FOCAL_VIEW_ARGUMENTS(weight), FOCAL_VIEW_ARGUMENTS(out),                           \
+        FOCAL_VIEW_ARGUMENTS(hessian_out), double gamma, FOCAL_NAMESPACE::Address intercept,                        \
+        FOCAL_NAMESPACE::Address class_weight, FOCAL_NAMESPACE::Address log_class_weight, double inverse_step,      \
+        double least, double scale, FOCAL_NAMESPACE::Address status, FOCAL_NAMESPACE::Address scratch, int lanes
+#define FOCAL_TASK                                                                                                  \
+    const Task task{n_rows,    n_classes,    FOCAL_VIEW(y),    FOCAL_VIEW(z), FOCAL_VIEW(weight), FOCAL_VIEW(out),  \
+                    FOCAL_VIEW(hessian_out), gamma, intercept, class_weight,  log_class_weight,   inverse_step,     \
+                    least,     scale,        status,           scratch,       lanes}
+
+template <int N>
+FOCAL_KERNEL binary_loss_kernel(FOCAL_ARGUMENTS) {
+    FOCAL_TASK;
+    run<BinaryLoss<N>>(task);
+}
+
+template <bool kExpected, int N>
+FOCAL_KERNEL binary_derivatives_kernel(FOCAL_ARGUMENTS) {
+    FOCAL_TASK;
+    run<BinaryDerivatives<kExpected, N>>(task);
+}
+
+template <int N>
+FOCAL_KERNEL binary_posterior_kernel(FOCAL_ARGUMENTS) {
+    static_assert(N == -1, "needs no power");
+    FOCAL_TASK;
+    run<BinaryPosterior>(task);
+}
+
+template <int N>
+FOCAL_KERNEL multiclass_loss_kernel(FOCAL_ARGUMENTS) {
+    FOCAL_TASK;
+    run<MulticlassLoss<N>>(task);
+}
+
+template <bool kExpected, int N>
+FOCAL_KERNEL multiclass_derivatives_kernel(FOCAL_ARGUMENTS) {
+    FOCAL_TASK;
+    run<MulticlassDerivatives<kExpected, N>>(task);
+}
+
+template <int N>
+FOCAL_KERNEL multiclass_posterior_kernel(FOCAL_ARGUMENTS) {
+    static_assert(N == -1, "needs no integer power");
+    FOCAL_TASK;
+    run<MulticlassPosterior>(task);
+}
+
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+template <class Kernel, int Phase>
+__device__ __forceinline__ void run_phases(Kernel& kernel) {
+    kernel.template phase<Phase>();
+    if constexpr (Phase + 1 < Kernel::kPhases) {
+        __syncthreads();
+        run_phases<Kernel, Phase + 1>(kernel);
+    }
+}
+
+template <class Kernel>
+__device__ void run(const Task& task) {
+    extern __shared__ double focal_shared[];
+    Kernel kernel(task, {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), blockIdx.x}, focal_shared);
+    run_phases<Kernel, 0>(kernel);
+}
+#endif
+
+}  // namespace FOCAL_NAMESPACE

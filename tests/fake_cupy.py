@@ -1,0 +1,213 @@
+"""As much of CuPy as focal_boost uses, on host memory: what is done on a GPU can be tested where there is none.
+
+An `Array` is no NumPy array and does not turn into one by itself, as CuPy's does not; it has a
+``__cuda_array_interface__``. `RawModule` compiles the kernels of device.cuh for the processor, see device_on_host.cpp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+KERNELS = FOLDER.parent / "focal_boost" / "kernels"
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+
+reverse = False  # the order of threads in a phase
+launches: list[str] = []
+
+
+class Array:
+    """A device array: NumPy's methods and operators, NumPy itself kept out."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, host):
+        self.host = host
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = getattr(self.host, name)
+        return wrapped(value) if callable(value) else wrap(value)
+
+    def __getitem__(self, key):
+        return wrap(self.host[bare(key)])
+
+    def __setitem__(self, key, value):
+        self.host[bare(key)] = bare(value)
+
+    def __len__(self):
+        return len(self.host)
+
+    def __float__(self):
+        return float(self.host)
+
+    def __bool__(self):
+        return bool(self.host)
+
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.host.ctypes.data)
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self.host.__array_interface__, "version": 3, "stream": 1}
+
+
+def bare(x):
+    if isinstance(x, tuple | list):
+        return type(x)(bare(item) for item in x)
+    return x.host if isinstance(x, Array) else x
+
+
+def wrap(x):
+    return Array(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
+
+
+def wrapped(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return wrap(function(*bare(args), **{name: bare(value) for name, value in kwargs.items()}))
+
+    return call
+
+
+OPERATORS = "add radd sub rsub mul rmul truediv rtruediv neg ge gt le lt and or invert"
+for _name in OPERATORS.split():
+    setattr(Array, f"__{_name}__", wrapped(getattr(np.ndarray, f"__{_name}__")))
+Array.__eq__ = wrapped(np.ndarray.__eq__)
+Array.__hash__ = None
+
+
+def asarray(x, dtype=None):
+    if isinstance(x, Array):
+        return x
+    interface = getattr(x, "__cuda_array_interface__", None)
+    host = np.asarray(SimpleNamespace(__array_interface__=interface)) if interface else np.array(x)
+    return Array(host if dtype is None else host.astype(dtype, copy=False))
+
+
+def from_dlpack(x):
+    return Array(np.asarray(x.host))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kernels
+
+
+@functools.cache
+def library():
+    """The kernels, compiled once for a state of the sources."""
+    sources = [FOLDER / "device_on_host.cpp", KERNELS / "device.cuh", KERNELS / "focal.hpp"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    target = Path(tempfile.gettempdir()) / f"focal_boost-{os.getuid()}-{digest}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            built = Path(folder) / target.name
+            flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+            subprocess.run([COMPILER, *flags, "-o", built, sources[0]], check=True)
+            # Other processes that run tests at the same time find a whole file or none.
+            shutil.copy(built, target.with_suffix(f".{os.getpid()}"))
+            target.with_suffix(f".{os.getpid()}").replace(target)
+    loaded = ctypes.CDLL(str(target))
+    loaded.configure.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int]
+    symbols = subprocess.run(["nm", "-D", target], check=True, capture_output=True, text=True).stdout.split()
+    return loaded, symbols
+
+
+C_TYPES = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
+    "float64": ctypes.c_double,
+}
+# In the order of the entry points in device.cuh, whose mangled names spell it.
+CODES = {"int32": "i", "int64": "x", "uint64": "y", "float64": "d"}
+
+
+def mangled(name):
+    """The symbol of ``focal::kernel<true, 2>`` without its parameters."""
+    kernel, _, arguments = name.removeprefix("focal::").removesuffix(">").partition("<")
+    spelled = {"true": "Lb1E", "false": "Lb0E", "-1": "Lin1E"}
+    codes = "".join(spelled.get(a.strip(), f"Li{a.strip()}E") for a in arguments.split(","))
+    return f"_ZN5focal{len(kernel)}{kernel}I{codes}EEv"
+
+
+class RawModule:
+    def __init__(self, *, code, options, name_expressions):
+        assert "__global__" in code
+        assert "#include" not in code
+        assert "-std=c++17" in options
+        self.names = name_expressions
+
+    def get_function(self, name):
+        assert name in self.names
+        loaded, symbols = library()
+        symbol = next(s for s in symbols if s.startswith(mangled(name)))
+        function = getattr(loaded, symbol)
+        function.restype = None
+
+        def launch(grid, block, arguments, *, shared_mem=0):
+            types = [argument.dtype.name for argument in arguments]
+            # The bytes of arguments are taken as they come: each must be what the kernel declares.
+            assert symbol.removeprefix(mangled(name)) == "".join(CODES[kind] for kind in types)
+            function.argtypes = [C_TYPES[kind] for kind in types]
+            loaded.configure(grid[0], block[0], shared_mem, reverse)
+            launches.append(name)
+            function(*(argument.item() for argument in arguments))
+
+        return launch
+
+
+FUNCTIONS = "empty empty_like full zeros zeros_like exp logaddexp average bincount broadcast_to where unique"
+
+
+def module():
+    """The stand-in itself."""
+    cupy = ModuleType("cupy")
+    cupy.__spec__ = ModuleSpec("cupy", None)  # whether it is installed is asked by find_spec
+    cupy.ndarray = Array
+    cupy.asarray = asarray
+    cupy.from_dlpack = from_dlpack
+    cupy.asnumpy = lambda x: bare(x).copy()
+    cupy.RawModule = RawModule
+    runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1)
+    cupy.cuda = SimpleNamespace(runtime=runtime, Device=lambda ordinal: contextlib.nullcontext())
+    for name in FUNCTIONS.split():
+        setattr(cupy, name, wrapped(getattr(np, name)))
+    return cupy
+
+
+@contextlib.contextmanager
+def installed():
+    """The stand-in under CuPy's name, and kernels/cuda.py over it."""
+    import focal_boost.kernels
+
+    saved = {name: sys.modules.pop(name, None) for name in ("cupy", "focal_boost.kernels.cuda")}
+    sys.modules["cupy"] = module()
+    try:
+        from focal_boost.kernels import cuda
+
+        yield cuda
+    finally:
+        for name, value in saved.items():
+            sys.modules.pop(name, None)
+            if value is not None:
+                sys.modules[name] = value
+        focal_boost.kernels.__dict__.pop("cuda", None)

@@ -1,0 +1,297 @@
+"""The kernels for a GPU against those for a processor, and what only they get wrong: tiles, lanes, order of threads.
+
+Each test runs on a GPU, and with the same kernels compiled for this processor behind a stand-in for CuPy
+(fake_cupy.py), which runs all threads of a block through one phase after the other. `test_derivatives` holds both to
+the reference."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_cupy
+import numpy as np
+import pytest
+
+import focal_boost.kernels
+from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.kernels import numpy as plain
+
+GAMMAS = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.3]
+CLASSES = [2, 3, 15, 16, 40, 70, 600, 4000]  # one lane a row, two, many; tiles too large for shared memory
+UNIT = 2.0**-24
+
+hessians = pytest.mark.parametrize("expected", [True, False], ids=["expected", "exact"])
+
+
+def margins(shape, seed=0):
+    """Margins from ordinary to absurd, with ties."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, 3, shape)
+    z = np.where(rng.random(shape) < 0.2, rng.uniform(-750, 750, shape), z)
+    return np.where(rng.random(shape) < 0.1, 0.25, z)
+
+
+def make_loss(k, gamma=2.0, **options):
+    if k == 1:
+        return BinaryFocalLoss(gamma, (0.3, 2.0), **options)
+    return MulticlassFocalLoss(k, gamma, tuple(np.linspace(0.5, 1.5, k)), **options)
+
+
+def draw(n, k, dtype=np.float64):
+    z = margins((n, k) if k > 1 else n).astype(dtype)
+    return np.arange(n) % max(k, 2), z, np.random.default_rng(1).random(n)
+
+
+@hessians
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("k", [1, *CLASSES])
+def test_derivatives_agree(device, gamma, expected, k):
+    y, z, weight = draw(37 if k > 99 else 300, k)
+    loss = make_loss(k, gamma, hessian="expected" if expected else "exact", max_step=None if gamma == 3 else 8.0)
+    start = 0.3 if k == 1 else np.linspace(-1, 1, k)
+    to = device.asarray
+    for dtype, unit in ((np.float64, 4e-13), (np.float32, 2 * UNIT)):
+        want = loss.gradient_hessian(y, z.astype(dtype), weight, hessian_scale=2.0, intercept=start)
+        got = loss.gradient_hessian(to(y), to(z.astype(dtype)), to(weight), hessian_scale=2.0, intercept=start)
+        for ours, theirs in zip(got, want, strict=True):
+            assert isinstance(ours, device.arrays.ndarray)
+            assert ours.dtype == dtype
+            np.testing.assert_allclose(
+                device.to_host(ours), theirs, rtol=unit, atol=2e-14 + np.finfo(dtype).smallest_normal
+            )
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("k", [1, 2, 5, 40, 700])
+def test_losses_posteriors_and_intercepts_agree(device, gamma, k):
+    y, z, weight = draw(100, k)
+    y = y if k < 100 else y % 30
+    loss, to, back = make_loss(k, gamma), device.asarray, device.to_host
+    np.testing.assert_allclose(back(loss.loss(to(y), to(z), to(weight))), loss.loss(y, z, weight), rtol=4e-13)
+    assert loss(to(y), to(z), to(weight)) == pytest.approx(loss(y, z, weight), rel=1e-12)
+    assert loss.posterior_log_loss(to(y), to(z), to(weight)) == pytest.approx(
+        loss.posterior_log_loss(y, z, weight), rel=1e-12
+    )
+    for posterior in (True, False):
+        got = loss.predict_proba(to(z), posterior)
+        np.testing.assert_allclose(back(got), loss.predict_proba(z, posterior), rtol=2e-11, atol=1e-300)
+    for w in (None, weight):
+        got = loss.fit_intercept_only(to(y), None if w is None else to(w))
+        np.testing.assert_allclose(got, loss.fit_intercept_only(y, w), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "i1", "u1", "?", "i2", "u4"])
+@pytest.mark.parametrize("k", [1, 2])
+def test_label_and_weight_dtypes(device, dtype, k):
+    y, z, _ = draw(203, k)
+    loss, to = make_loss(k), device.asarray
+    want = loss.gradient_hessian(to(y), to(z), to(y.astype(float)))
+    got = loss.gradient_hessian(to(y.astype(dtype)), to(z), to(y.astype(dtype)))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(device.to_host(a), device.to_host(b))
+
+
+def layouts(x):
+    """The same values strided, reversed and in column order; `x` lies on the device."""
+    yield x
+    wide = x.repeat(3).reshape((*x.shape, 3))
+    wide[..., 0] = 99.0
+    yield wide[..., 1]
+    yield x[::-1].copy()[::-1]
+    yield x.T.copy().T
+    if x.ndim == 2:
+        yield x[:, ::-1].copy()[:, ::-1]
+
+
+@hessians
+@pytest.mark.parametrize("k", [1, 5, 33])
+def test_layouts_do_not_matter_and_neighbours_are_left_alone(device, k, expected):
+    y, z, weight = draw(331, k)
+    loss, to = make_loss(k, hessian="expected" if expected else "exact"), device.asarray
+    want = loss.gradient_hessian(to(y), to(z), to(weight))
+    for laid, y_laid, w_laid in zip(layouts(to(z)), layouts(to(y + 0.0)), layouts(to(weight)), strict=False):
+        for out in layouts(to(np.zeros_like(z))):
+            got = loss.gradient_hessian(y_laid, laid, w_laid, out, to(np.zeros_like(z)))
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_array_equal(device.to_host(a), device.to_host(b))
+            if out.base is not None and out.base.ndim > z.ndim:
+                assert (device.to_host(out.base)[..., 0] == 99.0).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 128, 129, 257])
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_every_number_of_rows(device, n, k):
+    y, z, weight = draw(n, k)
+    loss, to = make_loss(k), device.asarray
+    want = loss.gradient_hessian(y, z, weight)
+    for a, b in zip(loss.gradient_hessian(to(y), to(z), to(weight)), want, strict=True):
+        np.testing.assert_allclose(device.to_host(a), b, rtol=4e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 2.0, 0.5, np.nan, np.inf])
+@pytest.mark.parametrize("k", [1, 2, 20])
+def test_labels_that_are_not_allowed(device, bad, k):
+    if bad == 0.5 and k == 1:
+        pytest.skip("a soft label")
+    y, z, _ = draw(3000, k)
+    y = y * (k < 3) + 0.0
+    y[[1234, 2000]] = bad if bad != 2.0 else max(k, 2), 7.5
+    loss, to = make_loss(k), device.asarray
+    for function in (loss.gradient_hessian, loss.loss):
+        with pytest.raises(ValueError, match="y_true holds") as want:
+            function(y, z)
+        with pytest.raises(ValueError, match="y_true holds") as got:
+            function(to(y), to(z))
+        assert str(got.value) == str(want.value)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("k", [1, 3])
+def test_weights_that_are_not_allowed(device, bad, k):
+    y, z, weight = draw(300, k)
+    weight[123] = bad
+    loss, to = make_loss(k), device.asarray
+    with pytest.raises(ValueError, match=f"sample_weight holds {bad}"):
+        loss.gradient_hessian(to(y), to(z), to(weight))
+    with pytest.raises(ValueError, match="sample_weight holds"):
+        loss.fit_intercept_only(to(y), to(weight))
+
+
+@hessians
+@pytest.mark.parametrize("k", [4, 40])
+def test_nan_margins_stay_nan_and_touch_no_other_row(device, k, expected):
+    y, z, _ = draw(200, k)
+    loss, to = make_loss(k, hessian="expected" if expected else "exact"), device.asarray
+    want = [device.to_host(x) for x in loss.gradient_hessian(to(y), to(z))]
+    z[77, 2] = z[78, 0] = z[79, 3] = z[80] = np.nan
+    rows = [77, 78, 79, 80]
+    for a, b in zip(loss.gradient_hessian(to(y), to(z)), want, strict=True):
+        a = device.to_host(a)
+        assert np.isnan(a[rows]).all()
+        np.testing.assert_array_equal(np.delete(a, rows, axis=0), np.delete(b, rows, axis=0))
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_host_arrays_beside_device_arrays_and_refused_outputs(device, k):
+    y, z, weight = draw(50, k)
+    loss, to = make_loss(k), device.asarray
+    want = loss.gradient_hessian(to(y), to(z), to(weight))
+    for a, b in zip(loss.gradient_hessian(y, to(z), weight), want, strict=True):
+        np.testing.assert_array_equal(device.to_host(a), device.to_host(b))
+    with pytest.raises(ValueError, match="gradient_out must be a float32 or float64 CuPy array"):
+        loss.gradient_hessian(to(y), to(z), None, np.empty_like(z))
+    with pytest.raises(ValueError, match="raw_prediction has 50 rows"):
+        loss.gradient_hessian(to(y[:-1]), to(z))
+
+
+class Foreign:
+    """An array of another library, which knows one of the two protocols."""
+
+    def __init__(self, x, protocol):
+        self.x = self.host = x
+        if protocol == "array interface":
+            self.__cuda_array_interface__ = x.__cuda_array_interface__
+        else:
+            self.__dlpack_device__ = lambda: (2, 0)
+            self.__dlpack__ = lambda **options: x.__dlpack__(**options)
+        self.host = getattr(x, "host", None)
+
+
+@pytest.mark.parametrize("protocol", ["array interface", "DLPack"])
+def test_arrays_of_other_libraries_are_taken_in_place(device, protocol):
+    y, z, _ = draw(50, 1)
+    loss, z = make_loss(1), device.asarray(z)
+    assert device.asarray(Foreign(z, protocol)).data.ptr == z.data.ptr
+    got, _ = loss.gradient_hessian(y, Foreign(z, protocol))
+    np.testing.assert_allclose(device.to_host(got), loss.gradient_hessian(y, device.to_host(z))[0], rtol=4e-13)
+
+
+def test_gradient_and_curvature_are_one_launch():
+    with fake_cupy.installed() as cuda:
+        for k in (1, 5):
+            y, z, weight = draw(100, k)
+            fake_cupy.launches.clear()
+            make_loss(k).gradient_hessian(cuda.asarray(y), cuda.asarray(z), cuda.asarray(weight))
+            assert len(fake_cupy.launches) == 1
+
+
+@pytest.mark.skipif(not fake_cupy.COMPILER, reason="needs a C++ compiler")
+@hessians
+@pytest.mark.parametrize("k", [1, 3, 20, 100, 4000])
+def test_threads_of_a_phase_may_run_in_any_order(k, expected, monkeypatch):
+    with fake_cupy.installed() as cuda:
+        y, z, weight = draw(40, k)
+        loss, to = make_loss(k, hessian="expected" if expected else "exact"), cuda.asarray
+
+        def everything():
+            outputs = [*loss.gradient_hessian(to(y), to(z), to(weight)), loss.loss(to(y), to(z))]
+            return [cuda.to_host(x) for x in [*outputs, loss.predict_proba(to(z))]]
+
+        forwards = everything()
+        monkeypatch.setattr(fake_cupy, "reverse", True)
+        for a, b in zip(everything(), forwards, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_device_arrays_without_cupy_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "focal_boost.kernels.cuda", raising=False)
+    array = fake_cupy.Array(np.zeros(3))
+    with pytest.raises(ImportError, match=r"focal_boost\[cuda\]"):
+        BinaryFocalLoss().gradient_hessian(np.zeros(3), array)
+
+
+def test_importing_the_package_imports_no_cupy():
+    script = "import sys, focal_boost, focal_boost.xgboost; assert 'cupy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def nvrtc():
+    """NVRTC from a CUDA toolkit or from its wheel, nvidia-cuda-nvrtc; None where there is neither."""
+    folders = [Path("/usr/local/cuda/lib64"), *(Path(p) / "nvidia" / "cu13" / "lib" for p in sys.path)]
+    for folder in folders:
+        for path in sorted(folder.glob("libnvrtc.so*")):
+            return ctypes.CDLL(str(path))
+    return None
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_nvrtc_compiles_what_is_handed_to_cupy(architecture):
+    library = nvrtc()
+    if library is None:
+        pytest.skip("needs NVRTC: a CUDA toolkit, or pip install nvidia-cuda-nvrtc")
+    with fake_cupy.installed() as cuda:
+        source = cuda._source()
+        names = [
+            f"focal::{cuda._template(f'{kind}_derivatives', g, True)}"
+            for kind in ("binary", "multiclass")
+            for g in (2, 1.5)
+        ]
+        names += ["focal::binary_posterior_kernel<-1>", "focal::multiclass_posterior_kernel<-1>"]
+        options = [*cuda._OPTIONS, f"--gpu-architecture={architecture}"]
+    program = ctypes.c_void_p()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"focal.cu", 0, None, None) == 0
+    for name in names:
+        assert library.nvrtcAddNameExpression(program, name.encode()) == 0
+    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    status = library.nvrtcCompileProgram(program, len(options), encoded)
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    assert status == 0, log.value.decode()
+    # What the stand-in for CuPy takes for granted: the same mangled names, which spell the types of all arguments.
+    for name in names:
+        lowered = ctypes.c_char_p()
+        assert library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered)) == 0
+        assert lowered.value.decode().startswith(fake_cupy.mangled(name))
+
+
+def test_only_the_first_array_on_a_gpu_brings_the_kernels_in():
+    assert not focal_boost.kernels.is_device_array(np.zeros(3))
+    assert not focal_boost.kernels.is_device_array([0.0])
+    assert focal_boost.kernels.is_device_array(fake_cupy.Array(np.zeros(3)))
+    assert plain.arrays is np

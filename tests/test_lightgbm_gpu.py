@@ -1,0 +1,70 @@
+"""LightGBM's trainers for GPUs: OpenCL, which the ordinary wheel has, and CUDA, which it has not.
+
+PoCL is OpenCL on a processor (Debian: pocl-opencl-icd); the kernels of LightGBM are compiled by the first training on a
+machine, for most of a minute, and cached in the home directory.
+"""
+
+from __future__ import annotations
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from libraries import make_loss
+from tables import draw
+
+from focal_boost import FocalClassifier
+from focal_boost.lightgbm import FocalObjective
+
+BASE = {"verbosity": -1, "num_threads": 1, "learning_rate": 0.1, "seed": 3, "max_bin": 63, "gpu_use_dp": True}
+
+each_task = pytest.mark.parametrize("n_classes", [2, 4])
+
+
+def missing(device):
+    """Why LightGBM cannot train on a device here, or None. Its wheel brings a loader of OpenCL of its own."""
+    hint = {
+        "gpu": "needs an OpenCL platform (Debian: apt-get install pocl-opencl-icd)",
+        "cuda": "needs LightGBM built with CUDA, and a GPU",
+    }
+    try:
+        data = lgb.Dataset(np.eye(50), np.arange(50) % 2)
+        lgb.train({**BASE, "device_type": device, "objective": "binary"}, data, 1)
+    except lgb.basic.LightGBMError as error:
+        return f"{hint[device]}: {error}"
+    return None
+
+
+@pytest.fixture(scope="module", params=["gpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    if reason := missing(request.param):
+        pytest.skip(reason)
+    return request.param
+
+
+@each_task
+def test_training_agrees_with_the_processor(device, n_classes):
+    table = draw(2000, n_classes=n_classes)
+    loss = make_loss(n_classes)
+    objective = FocalObjective(loss, loss.fit_intercept_only(table.y, table.weight))
+    margins = []
+    for kind in ("cpu", device):
+        params = {**BASE, **objective.params, "device_type": kind}
+        booster = lgb.train(params, lgb.Dataset(table.X, table.y, weight=table.weight), 20)
+        margins.append(objective.portable(booster).predict(table.X, raw_score=True))
+    assert np.ptp(margins[0]) > 1
+    np.testing.assert_allclose(margins[1], margins[0], rtol=0, atol=1e-6)
+
+
+@each_task
+def test_the_classifier_agrees_with_the_processor(device, n_classes):
+    table, valid = draw(1000, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
+    proba = []
+    for kind in ("cpu", device):
+        inner = lgb.LGBMClassifier(
+            n_estimators=15, n_jobs=1, verbosity=-1, max_bin=63, device_type=kind, gpu_use_dp=True
+        )
+        model = FocalClassifier(inner).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
+        # Not of valid.X: of thresholds between the same two training rows, equally good, each trainer may take another,
+        # with the built-in objective too.
+        proba.append(model.predict_proba(table.X))
+    np.testing.assert_allclose(proba[1], proba[0], rtol=0, atol=1e-6)

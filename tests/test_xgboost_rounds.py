@@ -1,0 +1,374 @@
+"""`focal_boost.xgboost.train` against ``xgboost.train``: the same model to the byte, the same log, each way there.
+
+Three ways: margins read in place ("processor"); margins that stay where gradients are computed, as on a GPU, with
+NumPy in the place of CuPy ("resident"); the same with a stand-in for CuPy, behind which kernels for a GPU run
+("device"), where XGBoost, which has no GPU here, is handed host copies.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import subprocess
+import sys
+import textwrap
+import warnings
+from types import SimpleNamespace
+
+import fake_cupy
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost as xgb
+from libraries import make_loss
+from tables import draw
+
+from focal_boost import FocalClassifier, kernels
+from focal_boost import _xgboost_rounds as rounds
+from focal_boost.xgboost import FocalObjective, train
+
+BASE = {"nthread": 1, "max_depth": 4, "learning_rate": 0.3, "seed": 3, "verbosity": 1}
+
+each_task = pytest.mark.parametrize("n_classes", [2, 4])
+
+
+@pytest.fixture(params=["processor", "resident"])
+def way(request, monkeypatch):
+    if request.param == "resident":
+        numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
+        monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster: numpy_alone)
+    return request.param
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """XGBoost as if it trained on a GPU: kernels run behind the stand-in for CuPy, XGBoost is handed host copies."""
+    if not fake_cupy.COMPILER:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
+    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
+    boost, inplace_predict = xgb.Booster.boost, xgb.Booster.inplace_predict
+    seen = SimpleNamespace(boost=[], predict=0)
+
+    def boost_from_device(self, dtrain, iteration, *, grad=None, hess=None, fobj=None):
+        if fobj is None:
+            seen.boost.append(type(grad))
+            grad, hess = fake_cupy.bare(grad), fake_cupy.bare(hess)
+        else:
+            grad, hess = fobj(self.predict(dtrain, output_margin=True, training=True), dtrain)
+            seen.boost.append(type(grad))
+            return boost(self, dtrain, iteration, grad=fake_cupy.bare(grad), hess=fake_cupy.bare(hess))
+        return boost(self, dtrain, iteration, grad=grad, hess=hess)
+
+    def predict_on_device(self, data, *, base_margin, **options):
+        seen.predict += 1
+        result = inplace_predict(self, fake_cupy.bare(data), base_margin=fake_cupy.bare(base_margin), **options)
+        return fake_cupy.wrap(result)
+
+    monkeypatch.setattr(xgb.Booster, "boost", boost_from_device)
+    monkeypatch.setattr(xgb.Booster, "inplace_predict", predict_on_device)
+    with fake_cupy.installed():
+        yield seen
+
+
+def task(n_classes, n=700, **data):
+    table, valid = draw(n, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
+    loss = make_loss(n_classes)
+    objective = FocalObjective(loss, loss.fit_intercept_only(table.y, table.weight))
+    return objective, table, valid, xgb.DMatrix(table.X, table.y, weight=table.weight, **data)
+
+
+def both(params, objective, dtrain, n=15, X=None, **options):
+    """Boosters and logs of both functions."""
+    results = []
+    for function, extra in ((xgb.train, {}), (train, {"X": X})):
+        log = {}
+        copied = {name: value() if name == "callbacks" else value for name, value in options.items()}
+        booster = function(
+            {**BASE, **params, **objective.params}, dtrain, n, obj=objective, evals_result=log, verbose_eval=False,
+            **copied, **extra
+        )  # fmt: skip
+        results.append((booster, log))
+    return results
+
+
+def assert_same(results):
+    (theirs, their_log), (ours, our_log) = results
+    assert ours.save_raw("json") == theirs.save_raw("json")
+    assert our_log == their_log
+    assert ours.attributes() == theirs.attributes()
+    assert type(ours) is xgb.Booster
+    assert "update" not in vars(ours)
+
+
+SETTINGS = {
+    "plain": {},
+    "sampled": {"subsample": 0.6, "colsample_bytree": 0.5, "colsample_bylevel": 0.7},
+    "exact": {"tree_method": "exact"},
+    "lossguide": {"grow_policy": "lossguide", "max_leaves": 9, "max_depth": 0},
+    "forest": {"num_parallel_tree": 3, "subsample": 0.5},
+    "dart": {"booster": "dart", "rate_drop": 0.3},
+    "linear": {"booster": "gblinear", "updater": "coord_descent", "verbosity": 0},  # which knows no max_depth
+    "vector leaf": {"multi_strategy": "multi_output_tree", "tree_method": "hist"},
+}
+
+
+@each_task
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_models_are_the_same_to_the_byte(way, setting, n_classes):
+    if setting == "vector leaf" and n_classes == 2:
+        pytest.skip("for several outputs")
+    objective, table, _, dtrain = task(n_classes)
+    assert_same(both(SETTINGS[setting], objective, dtrain, X=table.X))
+
+
+@each_task
+def test_evaluation_and_early_stopping_are_the_same(way, n_classes):
+    objective, table, valid, dtrain = task(n_classes)
+    dvalid = xgb.DMatrix(valid.X, valid.y, weight=valid.weight)
+    results = both(
+        {},
+        objective,
+        dtrain,
+        200,
+        X=table.X,
+        evals=[(dtrain, "train"), (dvalid, "valid")],
+        custom_metric=objective.metric,
+        early_stopping_rounds=5,
+    )
+    assert_same(results)
+    assert results[1][0].best_iteration == results[0][0].best_iteration < 190
+
+
+@each_task
+def test_callbacks_are_the_same(way, n_classes, tmp_path):
+    objective, table, valid, dtrain = task(n_classes)
+    dvalid = xgb.DMatrix(valid.X, valid.y)
+
+    def callbacks():
+        return [
+            xgb.callback.LearningRateScheduler(lambda i: 0.5 * 0.9**i),
+            xgb.callback.TrainingCheckPoint(tmp_path, as_pickle=True, interval=3),
+            xgb.callback.EarlyStopping(rounds=4, save_best=True),
+        ]
+
+    results = both(
+        {},
+        objective,
+        dtrain,
+        100,
+        X=table.X,
+        evals=[(dvalid, "v")],
+        custom_metric=objective.metric,
+        callbacks=callbacks,
+    )
+    assert_same(results)
+    # What a callback pickles in the middle of training is a plain booster.
+    with next(tmp_path.glob("*.pkl")).open("rb") as file:
+        pickle.load(file).predict(dvalid)
+
+
+@each_task
+def test_continued_training_is_the_same(way, n_classes):
+    objective, table, _, dtrain = task(n_classes)
+    first = xgb.train({**BASE, **objective.params}, dtrain, 4, obj=objective)
+    assert_same(both({}, objective, dtrain, 5, X=table.X, xgb_model=first))
+
+
+@each_task
+@pytest.mark.parametrize("missing", [np.nan, -1.0])
+def test_missing_values_and_start_margins_are_the_same(way, n_classes, missing):
+    objective, table, _, _ = task(n_classes)
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random(table.X.shape) < 0.2, missing, table.X)
+    start = rng.normal(size=(len(X),) if n_classes == 2 else (len(X), n_classes))
+    for kind in (xgb.DMatrix, xgb.QuantileDMatrix):
+        assert_same(both({}, objective, kind(X, table.y, missing=missing, base_margin=start), X=X))
+
+
+@each_task
+def test_categories_are_the_same(way, n_classes):
+    objective, table, _, _ = task(n_classes)
+    frame = pd.DataFrame(table.X)
+    frame["category"] = pd.Categorical(np.random.default_rng(0).integers(0, 6, len(frame)))
+    assert_same(both({}, objective, xgb.DMatrix(frame, table.y, enable_categorical=True), X=frame))
+
+
+def reasons(caplog):
+    return [record.message for record in caplog.records if record.name == "focal_boost"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("forest", "num_parallel_tree=3"),
+        ("dart", "dart|dropped"),
+        ("linear", "gblinear"),
+        ("vector leaf", "multi_output_tree"),
+        ("no X", "not given X"),
+        ("other X", "not what dtrain was made of"),
+        ("frame", "not an array of numbers"),
+    ],
+)
+def test_what_cannot_be_resident_crosses_and_says_so(monkeypatch, caplog, setting, reason):
+    numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
+    monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster: numpy_alone)
+    objective, table, _, dtrain = task(3)
+    X = {"no X": None, "other X": table.X[::-1], "frame": pd.DataFrame(table.X)}.get(setting, table.X)
+    with caplog.at_level(logging.DEBUG, "focal_boost"):
+        assert_same(both(SETTINGS.get(setting, {}), objective, dtrain, 4, X=X))
+    assert re.search(reason, " ".join(reasons(caplog)))
+
+
+def test_other_objectives_are_left_to_xgboost(caplog):
+    objective, _table, _, dtrain = task(2)
+
+    def squared(margins, data):
+        return margins - data.get_label(), np.ones_like(margins)
+
+    with caplog.at_level(logging.DEBUG, "focal_boost"):
+        ours, theirs = (f({**BASE, **objective.params}, dtrain, 3, obj=squared) for f in (train, xgb.train))
+    assert ours.save_raw() == theirs.save_raw()
+    assert "no FocalObjective" in reasons(caplog)[0]
+
+
+def test_features_of_another_shape_are_refused():
+    objective, table, _, dtrain = task(2)
+    with pytest.raises(ValueError, match=r"X has shape \(10, .*dtrain has 700 rows"):
+        train(objective.params, dtrain, 3, obj=objective, X=table.X[:10])
+
+
+def test_margins_come_from_predict_where_the_interface_is_missing(monkeypatch):
+    objective, table, _, dtrain = task(2)
+
+    def missing(booster, data):
+        raise AttributeError("XGBoosterPredictFromDMatrix")
+
+    monkeypatch.setattr(rounds, "_read_margins", missing)
+    assert_same(both({}, objective, dtrain, X=table.X))
+
+
+def test_margins_and_gradients_are_not_copied(monkeypatch):
+    objective, _table, _, dtrain = task(4)
+    addresses = []
+    derivatives = FocalObjective._derivatives
+
+    def spy(self, labels, margins, weights, outputs, n_threads):
+        assert not margins.flags.owndata
+        assert not margins.flags.writeable
+        addresses.append([x.ctypes.data for x in outputs])
+        return derivatives(self, labels, margins, weights, outputs, n_threads)
+
+    monkeypatch.setattr(FocalObjective, "_derivatives", spy)
+    monkeypatch.setattr(xgb.Booster, "predict", None)
+    train({**BASE, **objective.params}, dtrain, 4, obj=objective)
+    assert len(addresses) == 4
+    assert addresses[0] == addresses[-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As if on a GPU
+
+
+@each_task
+def test_margins_stay_on_the_device(gpu, n_classes, monkeypatch):
+    objective, table, _valid, dtrain = task(n_classes)
+    reads = []
+    read = rounds._read_margins
+    monkeypatch.setattr(rounds, "_read_margins", lambda *args: reads.append(1) or read(*args))
+    params = {**BASE, **objective.params}
+    ours = train(params, dtrain, 12, obj=objective, X=table.X)
+    assert set(gpu.boost) == {fake_cupy.Array}
+    assert gpu.predict == 12
+    assert len(reads) == 2  # the start, and the check after the first round
+    gpu.boost.clear()
+    crossing = train(params, dtrain, 12, obj=objective)
+    assert len(reads) == 14
+    plain = xgb.train(params, dtrain, 12, obj=objective)  # the objective finds the booster that calls it
+    assert set(gpu.boost) == {fake_cupy.Array}
+    assert ours.save_raw() == crossing.save_raw() == plain.save_raw()
+
+
+def test_the_classifier_uses_it(gpu):
+    table, valid = draw(500, n_classes=3), draw(200, n_classes=3, seed=1)
+    inner = xgb.XGBClassifier(n_estimators=30, n_jobs=1, early_stopping_rounds=5)
+    model = FocalClassifier(inner).fit(table.X, table.y, table.weight, eval_set=[(valid.X, valid.y)], verbose=False)
+    assert gpu.predict == len(gpu.boost) > 5
+    assert set(gpu.boost) == {fake_cupy.Array}
+    assert model.predict_proba(valid.X).shape == (200, 3)
+
+
+def test_an_estimator_with_the_objective_computes_on_the_device(gpu):
+    objective, table, _, _ = task(2)
+    xgb.XGBClassifier(**{**objective.params, "objective": objective}, n_estimators=3, n_jobs=1).fit(table.X, table.y)
+    assert gpu.boost == [fake_cupy.Array] * 3
+
+
+def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu):
+    objective, table, _, dtrain = task(2)
+    rounds._warn_of_cupy.cache_clear()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
+        # undone before the stand-in is taken away
+        patch.setitem(sys.modules, "cupy", None)
+        patch.delitem(sys.modules, "focal_boost.kernels.cuda", raising=False)
+        patch.delattr(kernels, "cuda", raising=False)
+        warnings.simplefilter("always")
+        train({**BASE, **objective.params}, dtrain, 3, obj=objective, X=table.X)
+        xgb.train({**BASE, **objective.params}, dtrain, 3, obj=objective)
+    assert len([w for w in warned if "focal_boost[cuda]" in str(w.message)]) == 1
+    assert set(gpu.boost) == {np.ndarray}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A GPU that is asked for and not there
+
+
+def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
+    """In a process of its own: that nothing is imported, and the warnings of XGBoost, which comes once in a process."""
+    script = """
+        import sys, warnings
+        import numpy as np, xgboost as xgb
+        from focal_boost import BinaryFocalLoss, FocalClassifier
+        from focal_boost.xgboost import FocalObjective, train
+        X = np.random.default_rng(0).normal(size=(300, 4)); y = (X[:, 0] > 1).astype(int)
+        loss = BinaryFocalLoss()
+        objective = FocalObjective(loss, loss.fit_intercept_only(y))
+        models = []
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for device in ("cpu", "cuda"):
+                params = {**objective.params, "nthread": 1, "device": device}
+                data = xgb.DMatrix(X, y)
+                for function, extra in ((xgb.train, {}), (train, {"X": X})):
+                    booster = function(params, data, 5, obj=objective, **extra)
+                    models.append(booster.predict(data, output_margin=True).tobytes())
+                FocalClassifier(xgb.XGBClassifier(n_estimators=3, n_jobs=1, device=device)).fit(X, y).predict(X)
+        assert len(set(models)) == 1, "other models"
+        assert all("focal_boost" not in str(w.message) for w in caught), [str(w.message) for w in caught]
+        assert "cupy" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On a GPU
+
+
+@pytest.mark.gpu
+@each_task
+def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes, caplog):
+    if not rounds._xgboost_has_cuda():
+        pytest.skip("needs XGBoost with CUDA: pip install xgboost, not xgboost-cpu")
+    objective, table, valid, dtrain = task(n_classes, 20_000)
+    dvalid = xgb.DMatrix(valid.X, valid.y)
+    watched = {"evals": [(dvalid, "v")], "custom_metric": objective.metric, "early_stopping_rounds": 5}
+    with caplog.at_level(logging.DEBUG, "focal_boost"):
+        results = both({"device": "cuda"}, objective, dtrain, 50, X=table.X, **watched)
+    assert not reasons(caplog)
+    assert_same(results)
+    cpu = xgb.train({**BASE, **objective.params}, dtrain, 50, obj=objective, **watched, verbose_eval=False)
+    difference = cpu.predict(dvalid, output_margin=True) - results[0][0].predict(dvalid, output_margin=True)
+    built_in = [xgb.train({**BASE, **objective.params, "device": d}, dtrain, 50) for d in ("cpu", "cuda")]
+    theirs = np.subtract(*(b.predict(dvalid, output_margin=True) for b in built_in))
+    assert np.abs(difference).mean() <= 2 * np.abs(theirs).mean() + 1e-5
