@@ -425,7 +425,7 @@ def _check_candidates(
     for candidate in candidates:
         model = clone(template).set_params(**candidate)
         _, inner = model._clone_estimator()
-        model._make_loss(classes, codes, weight)
+        model._make_loss(classes, np.bincount(codes, weights=weight))
         model._combine_weights(inner, y, weight)
 
 
