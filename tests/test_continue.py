@@ -101,9 +101,9 @@ def test_a_lightgbm_booster_without_its_intercept_is_refused(tmp_path):
 
 def test_a_native_xgboost_booster_goes_on():
     table = draw(300)
-    objective = focal_boost.xgboost.FocalObjective(
-        BinaryFocalLoss(), intercept=BinaryFocalLoss().fit_intercept_only(table.y), n_threads=1
-    )
+    loss = BinaryFocalLoss()
+    start = loss.fit_intercept_only(table.y)
+    objective = focal_boost.xgboost.FocalObjective(loss, start, 1, scale=loss.log_loss_scale(start))
     booster = xgb.train({"nthread": 1, **objective.params}, xgb.DMatrix(table.X, table.y), 10, obj=objective)
     both = FocalClassifier(xgboost(n_estimators=10)).fit(table.X, table.y, xgb_model=booster)
     whole = FocalClassifier(xgboost()).fit(table.X, table.y)
