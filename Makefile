@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
 #   make demo   the main job on a real table, with a printed report and a picture in demo/
 #   make test   the whole test suite
+#   make examples-all   every example, those that need Ray, Spark and the like included, in .venv-recipes
 # Each makes its own virtual environment. PYTHON=python3.13 chooses another interpreter.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest lint sanitize cuda-check clean
+.PHONY: demo test test-lowest examples-all lint sanitize cuda-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
@@ -18,6 +19,13 @@ test: $(VENV)/test.stamp
 # The same with the lowest supported version of everything.
 test-lowest: $(VENV)/lowest.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Packages of some size, so in an environment of their own; Spark needs a Java runtime besides. Not every package is
+# there for the newest Python: PYTHON=python3.11 is the safe choice.
+RECIPES_VENV ?= .venv-recipes
+examples-all:
+	$(MAKE) VENV=$(RECIPES_VENV) $(RECIPES_VENV)/recipes.stamp
+	set -e; for example in examples/[!_]*.py; do echo "== $$example"; $(RECIPES_VENV)/bin/python $$example; done
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -47,4 +55,4 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RECIPES_VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,19 +14,21 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from focal_boost.losses import refuse_mask
 
 __all__ = [
     "check_features",
+    "check_indicator",
     "check_labels",
     "check_part_weight",
     "check_sample_weight",
     "check_several",
     "check_start_margins",
     "encode",
+    "encode_columns",
     "per_eval_set",
 ]
 
@@ -140,6 +142,61 @@ def encode(y: Any) -> tuple[np.ndarray, np.ndarray]:
     classes, codes = np.unique(check_labels(y), return_inverse=True)
     check_several(classes)
     return classes, codes
+
+
+def check_indicator(y: Any) -> np.ndarray | None:
+    """Several labels a row as an array of 0 and 1.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix
+
+    Returns
+    -------
+    ndarray of shape (n, K), int64, or None
+        None if `y` is not of two or more columns with at most two different whole numbers in them.
+
+    Raises
+    ------
+    ValueError
+        If the two numbers are others than 0 and 1.
+    """
+    refuse_mask(y, "y")
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    if len(shape) != 2 or shape[1] < 2 or type_of_target(y) != "multilabel-indicator":
+        return None
+    labels = np.asarray(y.toarray() if scipy.sparse.issparse(y) else y, dtype=np.int64)
+    if labels.min() < 0 or labels.max() > 1:
+        raise ValueError(
+            f"y of shape {labels.shape} holds {np.unique(labels).tolist()}, but several columns of labels must be "
+            "0 and 1: use sklearn.preprocessing.MultiLabelBinarizer"
+        )
+    return labels
+
+
+def encode_columns(y: Any) -> tuple[np.ndarray | list[np.ndarray], np.ndarray]:
+    """As `encode`; several labels a row are codes already, with classes for each column.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, K)
+
+    Returns
+    -------
+    classes : ndarray of shape (K,), or list of K ndarrays
+    codes : ndarray of the shape of `y`
+
+    Raises
+    ------
+    ValueError
+        As `encode` and `check_indicator`.
+    """
+    indicator = check_indicator(y)
+    if indicator is None:
+        return encode(y)
+    classes = np.unique(indicator)
+    check_several(classes)
+    return [classes] * indicator.shape[1], indicator
 
 
 def check_several(classes: np.ndarray) -> None:

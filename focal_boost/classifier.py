@@ -23,10 +23,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from focal_boost import _container, _model_file
 from focal_boost._validation import (
     check_features,
+    check_indicator,
     check_labels,
     check_sample_weight,
     check_start_margins,
-    encode,
+    encode_columns,
     per_eval_set,
 )
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, refuse_mask
@@ -63,8 +64,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (K,)
-        Labels, sorted.
+    classes_ : ndarray of shape (K,), or list of K ndarrays
+        Labels, sorted. For y of shape (n, K), 0 and 1 for each column, as scikit-learn's forests have it.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only if X has column names.
@@ -93,6 +94,11 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     probable label. To find more of a rare class, choose a threshold, for instance with scikit-learn's
     TunedThresholdClassifierCV.
 
+    With XGBoost y may be an indicator of shape (n, K), K labels that are each 0 or 1, each trained with the binary
+    loss: in trees of its own, or with ``XGBClassifier(multi_strategy="multi_output_tree")`` in the leaves of trees that
+    all share. `alpha` is then one number or pair for all labels, metrics are means over rows and labels. Where the
+    labels need different weights, and with LightGBM, scikit-learn's MultiOutputClassifier trains a model a label.
+
     Examples
     --------
     >>> from lightgbm import LGBMClassifier
@@ -105,7 +111,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     """
 
     estimator_: Any
-    classes_: np.ndarray
+    classes_: Any  # ndarray, or a list of them for several labels
     loss_: BinaryFocalLoss | MulticlassFocalLoss
     evals_result_: dict[str, dict[str, list[float]]]
     best_iteration_: int | None
@@ -136,8 +142,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like, sparse matrix or data frame of shape (n, n_features)
             Whatever the library takes: NumPy, SciPy, pandas, polars, Arrow; NaN and categorical columns included.
-        y : array-like of shape (n,)
-            Labels of any kind; two or more classes.
+        y : array-like of shape (n,), or (n, K) with XGBoost
+            Labels of any kind; two or more classes. (n, K): K columns of 0 and 1, dense or sparse.
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0.
         eval_set : list of (X, y) pairs, default=None
@@ -173,10 +179,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self._check_posterior()
         library, inner = self._clone_estimator()
         train_X = self._check_X(X, library, reset=True)
-        classes, codes = encode(y)
+        classes, codes = encode_columns(y)
         _check_rows("y", len(codes), "X", train_X)
+        if codes.ndim == 2 and not library.MULTILABEL:
+            raise ValueError(
+                f"y has shape {codes.shape}, but LightGBM trains one label a row: train a model a label with "
+                "sklearn.multioutput.MultiOutputClassifier(FocalClassifier(...)), or pass an XGBClassifier"
+            )
         weight = check_sample_weight(sample_weight, len(codes))
-        loss = self._make_loss(classes, np.bincount(codes, weights=weight))
+        loss = self._make_loss(classes, _totals(codes, weight))
         weight = self._combine_weights(inner, y, weight)
         _check_weighted_classes(weight, classes, codes)
         fit_params = {
@@ -184,7 +195,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             for name, value in fit_params.items()
         }
         pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes, library)
-        _check_per_row(fit_params, loss, len(codes), pairs)
+        n_outputs = codes.shape[1] if codes.ndim == 2 else loss.n_outputs
+        _check_per_row(fit_params, n_outputs, len(codes), pairs)
         library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
         self.estimator_ = inner
         self.classes_ = classes
@@ -227,14 +239,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, K)
-            Columns in the order of `classes_`; rows sum to 1.
+            Columns in the order of `classes_`; rows sum to 1. If y had K columns: the probability of each.
         """
         self._check_posterior()
         margins = self.decision_function(X, **predict_params)
         return self.loss_.predict_proba(margins, posterior=self.posterior)
 
     def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Most probable label of each row.
+        """Most probable label of each row, and of each column of y.
 
         Parameters
         ----------
@@ -244,9 +256,11 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,) or (n, K)
         """
         proba = self.predict_proba(X, **predict_params)
+        if isinstance(self.classes_, list):
+            return (proba > 0.5).astype(np.int64)
         return self.classes_[np.argmax(proba, axis=1)]
 
     @property
@@ -266,8 +280,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the file has no form for something: labels that are not integers, floats, booleans or strings, or an
-            estimator of a class derived from the library's own.
+            If the file has no form for something: several columns of labels, labels that are not integers, floats,
+            booleans or strings, or an estimator of a class derived from the library's own.
         OSError
             If the file cannot be written.
 
@@ -298,6 +312,11 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         True
         """
         check_is_fitted(self)
+        if isinstance(self.classes_, list):
+            raise ValueError(
+                f"the file has no form for y of {len(self.classes_)} columns: use joblib or pickle, or "
+                "estimator_.save_model for the booster alone"
+            )
         _model_file.save(self, _library_of(self.estimator_), path)
 
     @classmethod
@@ -336,6 +355,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
+        # Not target_tags.multi_output, whose check wants classes_ to be one array: scikit-learn's scorers would then
+        # take two labels for two classes.
+        tags.classifier_tags.multi_label = _takes_labels(self.estimator)
         return tags
 
     def _clone_estimator(self) -> tuple[ModuleType, Any]:
@@ -382,17 +404,22 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self)
         return check_features(X)
 
-    def _make_loss(self, classes: np.ndarray, totals: np.ndarray) -> BinaryFocalLoss | MulticlassFocalLoss:
+    def _make_loss(
+        self, classes: np.ndarray | list[np.ndarray], totals: np.ndarray
+    ) -> BinaryFocalLoss | MulticlassFocalLoss:
         """The loss for these classes, of which `totals` are the sums of weights."""
         if not totals.any():
             raise ValueError("sample_weight is zero in every row: at least one row must count")
-        alpha = _resolve_alpha(self.alpha, classes, totals)
+        if isinstance(classes, list):
+            alpha, classes = _alpha_of_labels(self.alpha), classes[0]
+        else:
+            alpha = _resolve_alpha(self.alpha, classes, totals)
         shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
         if len(classes) == 2:
             return BinaryFocalLoss(**shape)
         return MulticlassFocalLoss(len(classes), **shape)
 
-    def _earlier_model(self, name: str, earlier: Any, library: ModuleType, loss: Any, classes: np.ndarray) -> Any:
+    def _earlier_model(self, name: str, earlier: Any, library: ModuleType, loss: Any, classes: Any) -> Any:
         """Return what the library continues from; a FocalClassifier or its file must speak of the same margins."""
         if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
             earlier = type(self).load(earlier)
@@ -403,7 +430,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                     f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one of "
                     "the same library"
                 )
-            _check_same("classes_", earlier.classes_.tolist(), classes.tolist(), name)
+            _check_same("classes_", np.asarray(earlier.classes_).tolist(), np.asarray(classes).tolist(), name)
             _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
             old, new = (list(getattr(model, "feature_names_in_", ())) for model in (earlier, self))
             if old and new:
@@ -438,7 +465,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         y: Any,
         train_X: Any,
         codes: np.ndarray,
-        classes: np.ndarray,
+        classes: np.ndarray | list[np.ndarray],
         library: ModuleType,
     ) -> list[tuple[Any, np.ndarray]] | None:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
@@ -450,11 +477,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             if pair[0] is X and pair[1] is y:
                 pairs.append((train_X, codes))
                 continue
-            labels = check_labels(pair[1], f"y of eval_set[{i}]")
-            _check_known(labels, classes, i)
+            labels = _eval_labels(pair[1], codes, i)
+            known = classes[0] if isinstance(classes, list) else classes
+            _check_known(labels.ravel(), known, i)
             features = self._check_X(pair[0], library, reset=False)
             _check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
-            pairs.append((features, np.searchsorted(classes, labels)))
+            pairs.append((features, np.searchsorted(known, labels)))
         return pairs
 
 
@@ -476,18 +504,16 @@ _EVAL_WEIGHTS = ("eval_sample_weight", "sample_weight_eval_set")
 _EVAL_START_MARGINS = ("eval_init_score", "base_margin_eval_set")
 
 
-def _check_per_row(
-    fit_params: dict[str, Any], loss: BinaryFocalLoss | MulticlassFocalLoss, n: int, pairs: list[Any] | None
-) -> None:
+def _check_per_row(fit_params: dict[str, Any], n_outputs: int, n: int, pairs: list[Any] | None) -> None:
     """Check weights and margins that go to the library under its own names."""
     for name in _START_MARGINS:
-        check_start_margins(fit_params.get(name), n, loss.n_outputs, name)
+        check_start_margins(fit_params.get(name), n, n_outputs, name)
     for name in _EVAL_WEIGHTS:
         for i, weight in per_eval_set(fit_params.get(name), pairs, name):
             check_sample_weight(weight, len(pairs[i][1]) if pairs else 0, f"{name}[{i}]")
     for name in _EVAL_START_MARGINS:
         for i, margins in per_eval_set(fit_params.get(name), pairs, name):
-            check_start_margins(margins, len(pairs[i][1]) if pairs else 0, loss.n_outputs, f"{name}[{i}]")
+            check_start_margins(margins, len(pairs[i][1]) if pairs else 0, n_outputs, f"{name}[{i}]")
 
 
 def _check_rows(name: str, n: int, other: str, X: Any) -> None:
@@ -496,16 +522,39 @@ def _check_rows(name: str, n: int, other: str, X: Any) -> None:
         raise ValueError(f"{name} has {n} labels, but {other} has {rows} rows: pass one label a row")
 
 
-def _check_weighted_classes(weight: np.ndarray | None, classes: np.ndarray, codes: np.ndarray) -> None:
+def _totals(codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Sum of the weights of each class; where there are several labels a row, that of all rows."""
+    if codes.ndim == 2:
+        return np.atleast_1d(len(codes) if weight is None else weight.sum())
+    return np.bincount(codes, weights=weight)
+
+
+def _check_weighted_classes(weight: np.ndarray | None, classes: Any, codes: np.ndarray) -> None:
     """A class all of whose rows have weight zero is as good as not there; two must be."""
     if weight is None:
         return
-    kept = classes[np.bincount(codes, weights=weight, minlength=len(classes)) > 0]
+    if codes.ndim == 2:
+        kept = np.unique(codes[weight > 0])
+    else:
+        kept = classes[np.bincount(codes, weights=weight, minlength=len(classes)) > 0]
     if len(kept) < 2:
         raise ValueError(
             f"sample_weight leaves rows of only one class, {kept.tolist()}: a classifier needs rows with a weight "
             "above 0 of at least two classes"
         )
+
+
+def _eval_labels(y: Any, codes: np.ndarray, i: int) -> np.ndarray:
+    """Labels of an evaluation set, as many columns as those of training have."""
+    labels = check_indicator(y)
+    if labels is None:
+        labels = check_labels(y, f"y of eval_set[{i}]")
+    if labels.shape[1:] != codes.shape[1:]:
+        raise ValueError(
+            f"the labels of eval_set[{i}] have shape {labels.shape}, but y has shape {codes.shape}: "
+            "pass the same columns"
+        )
+    return labels
 
 
 def _unseen(labels: np.ndarray, classes: np.ndarray) -> list[Any]:
@@ -564,6 +613,24 @@ def _check_known(labels: np.ndarray, classes: np.ndarray, i: int) -> None:
             f"the labels of eval_set[{i}] hold {unseen[:5]}, which y does not: the classes are "
             f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
         )
+
+
+def _takes_labels(estimator: Any) -> bool:
+    """Whether an estimator trains on y of shape (n, K)."""
+    try:
+        return estimator is not None and _library_of(estimator).MULTILABEL
+    except TypeError:
+        return False
+
+
+def _alpha_of_labels(alpha: Any) -> Any:
+    """What a loss of several labels takes for alpha: one value or pair that serves all of them."""
+    if isinstance(alpha, (str, Mapping)):
+        raise ValueError(
+            f"alpha={alpha!r} is not known for y of several columns: pass one number in (0, 1) or one pair (w_0, w_1) "
+            "for all of them, or train a model a label with sklearn.multioutput.MultiOutputClassifier"
+        )
+    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) and not isinstance(alpha, bytes) else alpha
 
 
 def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:

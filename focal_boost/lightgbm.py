@@ -25,6 +25,9 @@ __all__ = ["FocalObjective"]
 # The class is not exported; what early_stopping() returns is.
 _EarlyStopping = type(lightgbm.early_stopping(1, verbose=False))
 
+# Whether FocalClassifier may pass labels of shape (n, K).
+MULTILABEL = False
+
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
 
@@ -106,6 +109,12 @@ class FocalObjective:
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
+        if loss.n_outputs == 1 and np.ndim(self.intercept):
+            raise ValueError(
+                f"intercept={intercept!r} has shape {np.shape(intercept)}, one margin a label, but LightGBM takes one "
+                "label a row: train one model a label, for instance with sklearn.multioutput.MultiOutputClassifier, or "
+                "use XGBoost"
+            )
         self.n_threads = check_n_threads(n_threads)
         if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
             raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")

@@ -135,7 +135,10 @@ def refuse_mask(values: Any, name: str) -> None:
 
 
 def _check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
-    """Return margins as a float32 or float64 array, (n,) for one output or (n, K) for K; no copy if it is one."""
+    """Return margins as a float32 or float64 array; no copy if it is one.
+
+    A multiclass loss takes (n, K); a binary one (n,), or (n, K) for K labels that are each yes or no.
+    """
     refuse_mask(raw_prediction, "raw_prediction")
     z = kind.asarray(raw_prediction)
     if z.dtype not in (np.float32, np.float64):
@@ -145,10 +148,10 @@ def _check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
     if n_outputs == 1:
         if z.ndim == 2 and z.shape[1] == 1:
             z = z[:, 0]
-        if z.ndim != 1:
+        if z.ndim not in (1, 2) or (z.ndim == 2 and not z.shape[1]):
             raise ValueError(
-                f"raw_prediction has shape {z.shape}, but a binary loss takes one margin a row, shape (n,); "
-                "for K columns use MulticlassFocalLoss"
+                f"raw_prediction has shape {z.shape}, but a binary loss takes one margin a row, shape (n,), or one for "
+                "each of K labels, shape (n, K); for K classes that exclude each other use MulticlassFocalLoss"
             )
     elif z.ndim != 2 or z.shape[1] != n_outputs:
         raise ValueError(
@@ -158,19 +161,25 @@ def _check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
     return z
 
 
-def _check_labels(y_true: Any, n: int, kind: Any) -> Any:
-    """Labels as a numeric array of shape (n,). Their values are checked in the pass of the kernels."""
+def _check_labels(y_true: Any, shape: tuple[int, ...], kind: Any) -> Any:
+    """Labels as a numeric array of this shape. Their values are checked in the pass of the kernels."""
     refuse_mask(y_true, "y_true")
     y = kind.asarray(y_true)
-    if y.ndim == 2 and y.shape[1] == 1:
+    if len(shape) == 1 and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.dtype.kind not in "biuf":
         raise ValueError(
             f"y_true has dtype {y.dtype}, but a loss takes encoded classes (numbers); "
             "use FocalClassifier for labels of any kind, or encode them with sklearn.preprocessing.LabelEncoder"
         )
-    if y.shape != (n,):
-        raise ValueError(f"y_true has shape {y.shape}, but raw_prediction has {n} rows: pass one label a row")
+    if y.shape != shape:
+        if len(shape) == 2:
+            raise ValueError(
+                f"raw_prediction has shape {shape}, but y_true has shape {y.shape}: a binary loss takes one margin for "
+                "each label, both of shape (n,) or both (n, K); for K classes that exclude each other use "
+                "MulticlassFocalLoss"
+            )
+        raise ValueError(f"y_true has shape {y.shape}, but raw_prediction has {shape[0]} rows: pass one label a row")
     return y
 
 
@@ -301,21 +310,21 @@ class _FocalLoss:
 
         Parameters
         ----------
-        y_true : array-like of shape (n,)
+        y_true : array-like of shape (n,), or (n, K) for the binary loss of K labels
             Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
-        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss or K labels
             Margins, float32 or float64, any strides.
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0, not all zero.
         n_threads : int or None, default=1
             Threads, where the kernels are compiled; None and numbers below 1 are all processors.
-        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
             Added to the margins of each row.
 
         Returns
         -------
         float
-            ``sum(w * loss) / sum(w)``, accumulated in double precision.
+            ``sum(w * loss) / sum(w)``, accumulated in double precision; of K labels the mean.
 
         Raises
         ------
@@ -327,8 +336,9 @@ class _FocalLoss:
         if not len(z):
             raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
         weight = _check_weights(sample_weight, len(z), kind)
-        losses = self.loss(y_true, z, weight, kind.arrays.empty(len(z)), n_threads, intercept=intercept)
-        return float(losses.sum() / (len(z) if weight is None else _total(weight)))
+        losses = self.loss(y_true, z, weight, kind.arrays.empty(self._label_shape(z)), n_threads, intercept=intercept)
+        total = len(z) if weight is None else _total(weight)
+        return float(losses.sum() / (total * (losses.size // len(z))))
 
     def loss(
         self,
@@ -344,24 +354,24 @@ class _FocalLoss:
 
         Parameters
         ----------
-        y_true : array-like of shape (n,)
+        y_true : array-like of shape (n,), or (n, K) for the binary loss of K labels
             Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
-        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss or K labels
             Margins, float32 or float64, any strides.
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0.
-        loss_out : ndarray of shape (n,), default=None
+        loss_out : ndarray of the shape of `y_true`, default=None
             Written to and returned, if given: float32 or float64.
         n_threads : int or None, default=1
             Threads, where the kernels are compiled; None and numbers below 1 are all processors. Results do not depend
             on it.
-        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
             Added to the margins of each row.
 
         Returns
         -------
-        ndarray of shape (n,)
-            One value a row, in the dtype of the margins unless `loss_out` is given.
+        ndarray of the shape of `y_true`
+            One value a row (and label), in the dtype of the margins unless `loss_out` is given.
 
         Raises
         ------
@@ -370,15 +380,15 @@ class _FocalLoss:
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, loss_out)
         z = _check_margins(raw_prediction, self.n_outputs, kind)
-        y = _check_labels(y_true, len(z), kind)
+        y = _check_labels(y_true, self._label_shape(z), kind)
         weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
-        out = kind.arrays.empty(len(z), dtype=z.dtype) if loss_out is None else loss_out
-        out = _check_out(out, "loss_out", np.broadcast_to(np.float32(0), (len(z),)), kind)
+        shape = self._label_shape(z)
+        out = kind.arrays.empty(shape, dtype=z.dtype) if loss_out is None else loss_out
+        out = _check_out(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
         if loss_out is not None and kind.arrays is np:
             _check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
-        getattr(kind, f"{self._kind}_loss")(
-            y, z, weight, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
-        )
+        z, offset = self._offset(intercept, z, kind)
+        self._run(kind, "loss", (y, z, weight), self._class_weight, (), (out,), n_threads, offset)
         return out
 
     def gradient_hessian(
@@ -392,15 +402,15 @@ class _FocalLoss:
         *,
         hessian_scale: float = 1.0,
         intercept: Any = None,
-        scale: float = 1.0,
+        scale: Any = 1.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """First and second derivative of each row's loss with respect to its margins, times its weight.
 
         Parameters
         ----------
-        y_true : array-like of shape (n,)
+        y_true : array-like of shape (n,), or (n, K) for the binary loss of K labels
             Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
-        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss or K labels
             Margins, float32 or float64, any strides; never written to.
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0.
@@ -412,9 +422,9 @@ class _FocalLoss:
         hessian_scale : float, default=1.0
             Factor on the curvature, applied in double precision after the step bound. Boosters that take the diagonal
             of the softmax curvature for the whole matrix each need their own.
-        intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
             Added to the margins of each row, without a copy of them.
-        scale : float, default=1.0
+        scale : float, or array-like of shape (K,) for K labels, default=1.0
             Factor on both derivatives, that is, on the loss; see `log_loss_scale`.
 
         Returns
@@ -432,7 +442,7 @@ class _FocalLoss:
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, gradient_out, hessian_out)
         z = _check_margins(raw_prediction, self.n_outputs, kind)
-        y = _check_labels(y_true, len(z), kind)
+        y = _check_labels(y_true, self._label_shape(z), kind)
         weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
         gradient = _check_out(gradient_out, "gradient_out", z, kind)
         hessian = _check_out(hessian_out, "hessian_out", z, kind)
@@ -448,20 +458,12 @@ class _FocalLoss:
             and "FOCAL_BOOST_KERNELS" not in os.environ
         ):
             _warn_of_numpy()
-        getattr(kind, f"{self._kind}_gradient_hessian")(
-            y,
-            z,
-            weight,
-            self.gamma,
-            self._scaled_class_weight(scale),
-            self.hessian == "expected",
-            math.inf if self.max_step is None else self.max_step,
-            hessian_scale,
-            gradient,
-            hessian,
-            _check_threads(n_threads),
-            self._offset(intercept),
-        )
+        z, offset = self._offset(intercept, z, kind)
+        if np.ndim(scale):
+            weight, scale = self._weights_of_labels(weight, scale, z, kind), 1.0
+        settings = (self.hessian == "expected", math.inf if self.max_step is None else self.max_step, hessian_scale)
+        class_weight, outputs = self._scaled_class_weight(scale), (gradient, hessian)
+        self._run(kind, "gradient_hessian", (y, z, weight), class_weight, settings, outputs, n_threads, offset)
         return gradient, hessian
 
     def _scaled_class_weight(self, scale: float) -> Any:
@@ -470,7 +472,7 @@ class _FocalLoss:
         weights = np.asarray(self._class_weight) * scale
         return tuple(weights.tolist()) if self.n_outputs == 1 else weights
 
-    def log_loss_scale(self, intercept: Any) -> float:
+    def log_loss_scale(self, intercept: Any) -> Any:
         """Factor on the loss that gives a constant model the curvature which the log loss has for it.
 
         Boosters compare sums of derivatives with absolute numbers: the L2 penalty of leaves, the least curvature of a
@@ -481,15 +483,17 @@ class _FocalLoss:
 
         Parameters
         ----------
-        intercept : float, or array-like of shape (K,) for the multiclass loss
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels
             The constant margin, ``fit_intercept_only(y, sample_weight)``.
 
         Returns
         -------
-        float
+        float, or ndarray of shape (K,) for K labels
             ``sum_k h_k(log loss) / sum_k h_k(this loss)``, each at the margin whose posterior is the same; 1 for
             gamma = 0.
         """
+        if self.n_outputs == 1 and np.ndim(intercept) and np.size(intercept) > 1:
+            return np.array([self.log_loss_scale(margin) for margin in intercept])
         if self.gamma == 0.0:
             return 1.0
         margin = np.atleast_1d(self.check_intercept(intercept))
@@ -509,7 +513,7 @@ class _FocalLoss:
 
         Parameters
         ----------
-        intercept : float, array-like of shape (K,) for the multiclass loss, or None
+        intercept : float, array-like of shape (K,) for the multiclass loss or K labels, or None
             None is 0 for every output.
 
         Returns
@@ -529,21 +533,69 @@ class _FocalLoss:
             raise ValueError(
                 f"intercept={intercept!r} is not a margin: it must be real; loss.fit_intercept_only(y) gives one"
             ) from None
-        if margin.shape != shape:
+        per_label = self.n_outputs == 1 and margin.ndim == 1 and margin.size > 1
+        if margin.shape != shape and not per_label:
             raise ValueError(
                 f"intercept={intercept!r} has shape {margin.shape}, but the loss starts from shape {shape}; "
                 "loss.fit_intercept_only(y) gives them"
             )
         if not np.all(np.isfinite(margin)):
             raise ValueError(f"intercept={intercept!r} is not finite; loss.fit_intercept_only(y) always is")
-        if self.n_outputs == 1:
+        if not margin.ndim:
             return float(margin)
         margin.flags.writeable = False
         return margin
 
-    def _offset(self, intercept: Any) -> Any:
-        """Intercept as the kernels take it: None where there is nothing to add."""
-        return None if intercept is None else self.check_intercept(intercept)
+    def _label_shape(self, z: Any) -> tuple[int, ...]:
+        """Shape of labels and losses for these margins."""
+        return z.shape if self.n_outputs == 1 else z.shape[:1]
+
+    def _offset(self, intercept: Any, z: Any, kind: Any) -> tuple[Any, Any]:
+        """Margins and intercept as the kernels take them: None where there is nothing to add."""
+        if intercept is None:
+            return z, None
+        margin = self.check_intercept(intercept)
+        if self.n_outputs > 1 or not np.ndim(margin):
+            return z, margin
+        if margin.shape != z.shape[1:]:
+            raise ValueError(
+                f"intercept={intercept!r} has {margin.size} margins, but raw_prediction has shape {z.shape}: "
+                "loss.fit_intercept_only(y) gives one for each column of y"
+            )
+        # The binary kernels add one number.
+        return z + kind.asarray(margin), None
+
+    def _weights_of_labels(self, weight: Any, scale: Any, z: Any, kind: Any) -> Any:
+        """Factors on the loss of each label, as weights of entries."""
+        if z.ndim != 2 or self.n_outputs > 1 or np.shape(scale) != z.shape[1:]:
+            raise ValueError(f"scale={scale!r} has one factor a label, but raw_prediction has shape {z.shape}")
+        rows = kind.arrays.ones(len(z)) if weight is None else weight
+        return rows[:, np.newaxis] * kind.asarray(np.asarray(scale, dtype=np.float64))
+
+    def _run(
+        self,
+        kind: Any,
+        name: str,
+        inputs: tuple[Any, ...],
+        class_weight: Any,
+        settings: tuple[Any, ...],
+        outputs: tuple[Any, ...],
+        n_threads: int | None,
+        offset: Any,
+    ) -> None:
+        """Call a kernel. To those of the binary loss each of (n, K) labels is a row of its own."""
+        flat = outputs
+        if self.n_outputs == 1 and outputs[0].ndim == 2:
+            n_labels = outputs[0].shape[1]
+            inputs = tuple(
+                x if x is None else x.reshape(-1) if x.ndim == 2 else kind.arrays.repeat(x, n_labels) for x in inputs
+            )
+            flat = tuple(out.reshape(-1) for out in outputs)
+        run = getattr(kind, f"{self._kind}_{name}")
+        run(*inputs, self.gamma, class_weight, *settings, *flat, _check_threads(n_threads), offset)
+        for out, values in zip(outputs, flat, strict=True):
+            if out is not values and not out.flags.c_contiguous:  # then `values` is no view
+                out[...] = values.reshape(out.shape)
 
 
 def _total(weight: Any) -> float:
@@ -574,6 +626,9 @@ class BinaryFocalLoss(_FocalLoss):
     .. math:: FL(z, 1) = -w_1 (1 - p)^\gamma \log p, \qquad FL(z, 0) = -w_0\, p^\gamma \log(1 - p)
 
     and for a soft label t in [0, 1] the mixture t FL(z, 1) + (1 - t) FL(z, 0).
+
+    Labels and margins of shape (n, K) are K questions that are each answered yes or no (multi-label): the loss, its
+    derivatives and the posterior are those of each entry, and a row's weight counts for all its entries.
 
     Parameters
     ----------
@@ -643,19 +698,19 @@ class BinaryFocalLoss(_FocalLoss):
             _class_weight=weights,
         )
 
-    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> float:
+    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> Any:
         """Margin of the constant that minimises the weighted mean loss: where boosting should start.
 
         Parameters
         ----------
-        y_true : array-like of shape (n,)
+        y_true : array-like of shape (n,) or (n, K)
             Labels in [0, 1].
         sample_weight : array-like of shape (n,), default=None
             Finite weights >= 0, not all zero.
 
         Returns
         -------
-        float
+        float, or ndarray of shape (K,) for K columns of labels
             The root of ``posterior(z) = weighted share of the positive class``. The share is kept within float64
             eps of 0 and 1, so the result is finite if one class has no rows.
 
@@ -666,7 +721,9 @@ class BinaryFocalLoss(_FocalLoss):
         """
         kind = _kernels_for(y_true, sample_weight)
         y = kind.asarray(y_true)
-        y = _check_labels(y, len(y) if y.ndim else 0, kind)
+        if y.ndim == 2 and y.shape[1] > 1:
+            return np.array([self.fit_intercept_only(label, sample_weight) for label in y.T])
+        y = _check_labels(y, (len(y) if y.ndim else 0,), kind)
         weight = _check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
@@ -694,19 +751,21 @@ class BinaryFocalLoss(_FocalLoss):
 
         Parameters
         ----------
-        raw_prediction : array-like of shape (n,)
+        raw_prediction : array-like of shape (n,) or (n, K)
             Margins, float32 or float64.
         posterior : bool, default=True
             True: the class posterior of a focal-trained model, which undoes gamma and alpha [2]_. False: sigma(z).
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Columns for class 0 and class 1, in the dtype of the margins.
+        ndarray of shape (n, 2) or (n, K), in the dtype of the margins
+            For one margin a row, columns for class 0 and class 1; for margins of K labels, the probability of each.
         """
         kind = _kernels_for(raw_prediction)
         z = _check_margins(raw_prediction, 1, kind)
         logit = self._posterior_logit(z) if posterior else z.astype(np.float64)
+        if z.ndim == 2:
+            return kind.sigmoid(logit).astype(z.dtype, copy=False)
         proba = kind.arrays.empty((len(z), 2), dtype=z.dtype)
         proba[:, 0] = kind.sigmoid(-logit)
         proba[:, 1] = kind.sigmoid(logit)
@@ -714,10 +773,9 @@ class BinaryFocalLoss(_FocalLoss):
 
     def _posterior_logit(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
-        logit = kind.arrays.empty(len(z))
-        kind.binary_posterior_logit(
-            z, self.gamma, self._class_weight, logit, _check_threads(n_threads), self._offset(intercept)
-        )
+        logit = kind.arrays.empty(z.shape)
+        z, offset = self._offset(intercept, z, kind)
+        self._run(kind, "posterior_logit", (z,), self._class_weight, (), (logit,), n_threads, offset)
         return logit
 
     def posterior_log_loss(
@@ -833,7 +891,7 @@ class MulticlassFocalLoss(_FocalLoss):
         """
         kind = _kernels_for(y_true, sample_weight)
         y = kind.asarray(y_true)
-        y = _check_labels(y, len(y) if y.ndim else 0, kind)
+        y = _check_labels(y, (len(y) if y.ndim else 0,), kind)
         weight = _check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
@@ -895,9 +953,8 @@ class MulticlassFocalLoss(_FocalLoss):
     def _log_posterior(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
         out = kind.arrays.empty_like(z, dtype=np.float64)
-        kind.multiclass_log_posterior(
-            z, self.gamma, self._class_weight, out, _check_threads(n_threads), self._offset(intercept)
-        )
+        z, offset = self._offset(intercept, z, kind)
+        self._run(kind, "log_posterior", (z,), self._class_weight, (), (out,), n_threads, offset)
         return out
 
     def posterior_log_loss(

@@ -51,6 +51,11 @@ def to_onnx(model: Any) -> Any:
     except ImportError as error:
         raise ImportError("conversion to ONNX needs more packages: pip install 'focal_boost[onnx]'") from error
     check_is_fitted(model)
+    if isinstance(model.classes_, list):
+        raise ValueError(
+            f"the model has {len(model.classes_)} columns of labels, which the graph does not express: train a model a "
+            "label with sklearn.multioutput.MultiOutputClassifier and convert each"
+        )
     module = type(model.estimator_).__module__.partition(".")[0]
     trees, outputs = _convert_xgboost(model) if module == "xgboost" else _convert_lightgbm(model)
     loss = model.loss_

@@ -25,6 +25,9 @@ __all__ = ["FocalObjective", "train"]
 # XGBoost's built-in softmax takes twice the diagonal of the curvature, an upper bound of the whole matrix for K = 2.
 _SOFTMAX_HESSIAN_SCALE = 2.0
 
+# Whether FocalClassifier may pass labels of shape (n, K).
+MULTILABEL = True
+
 # base_score is stored as a float32 probability: the margins beyond which it would be rounded to 0 or 1.
 _MARGIN_LIMIT = 16.0
 
@@ -36,13 +39,13 @@ class FocalObjective:
     ----------
     loss : BinaryFocalLoss or MulticlassFocalLoss
         What to minimise.
-    intercept : float, or array-like of shape (K,) for the multiclass loss, default=None
+    intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
         Margin from which boosting starts, usually ``loss.fit_intercept_only(y, sample_weight)``. None is 0. XGBoost
         never estimates it for an objective of one's own; it reaches the booster through `params`.
     n_threads : int or None, default=None
         Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the DMatrix where
         it has one, else all processors.
-    scale : float, default=1.0
+    scale : float, or ndarray of shape (K,) for K labels, default=1.0
         Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
         of a leaf, least gain); ``loss.log_loss_scale(intercept)`` makes them mean what they mean for the log loss, and
         is what FocalClassifier uses. Metrics are not scaled.
@@ -67,6 +70,9 @@ class FocalObjective:
     brings the margins through host memory, which `focal_boost.xgboost.train` spares. Where XGBoost finds no GPU it
     trains on the processor, and so does the objective.
 
+    A DMatrix with labels of shape (n, K) and a BinaryFocalLoss train K labels that are each yes or no, with one tree a
+    label in each round or, with ``multi_strategy="multi_output_tree"``, one tree whose leaves hold a value for each.
+
     Examples
     --------
     >>> import numpy as np, xgboost as xgb
@@ -87,26 +93,31 @@ class FocalObjective:
         intercept: Any = None,
         n_threads: int | None = None,
         *,
-        scale: float = 1.0,
+        scale: Any = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
         self.loss = loss
         self.intercept = loss.check_intercept(intercept)
         self.n_threads = check_n_threads(n_threads)
-        if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
+        per_label = isinstance(scale, np.ndarray) and scale.ndim == 1 and loss.n_outputs == 1
+        if (
+            isinstance(scale, bool)
+            or not (per_label or isinstance(scale, Real))
+            or not np.all((scale > 0) & (scale < math.inf))
+        ):
             raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
-        self.scale: float = float(scale)
+        self.scale: Any = np.array(scale) if per_label else float(scale)
 
     def __repr__(self) -> str:
-        scale = "" if self.scale == 1.0 else f", scale={self.scale!r}"
+        scale = "" if np.all(self.scale == 1.0) else f", scale={self.scale!r}"
         return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
 
     @property
     def params(self) -> dict[str, Any]:
         """What the booster must be told besides: the objective string (its link), base_score, and num_class."""
         if self.loss.n_outputs == 1:
-            probability = float(expit(np.clip(self.intercept, -_MARGIN_LIMIT, _MARGIN_LIMIT)))
+            probability = expit(np.clip(self.intercept, -_MARGIN_LIMIT, _MARGIN_LIMIT)).tolist()
             return {"objective": "binary:logistic", "base_score": probability}
         return {
             "objective": "multi:softprob",
@@ -430,7 +441,7 @@ def fit_estimator(
         Threads of the objective; None is ``estimator.n_jobs``.
     """
     _check_stopping(estimator, eval_set)
-    _check_base_score(estimator.base_score, loss)
+    _check_base_score(estimator.base_score, loss, y.shape[1] if y.ndim == 2 else 1)
     n_threads = estimator.n_jobs if n_threads is None else n_threads
     own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
     named = own["eval_metric"]
@@ -524,12 +535,12 @@ def _check_stopping(estimator: Any, eval_set: Any) -> None:
         )
 
 
-def _check_base_score(base_score: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> None:
+def _check_base_score(base_score: Any, loss: BinaryFocalLoss | MulticlassFocalLoss, n_labels: int) -> None:
     if base_score is None:
         return
     if loss.n_outputs == 1:
         # A string is how XGBoost writes numbers; an array of one is what it loads.
-        fine = np.size(base_score) == 1 and _all(base_score, lambda p: 0 < p < 1)
+        fine = np.size(base_score) in (1, n_labels) and _all(base_score, lambda p: 0 < p < 1)
         wanted = "a probability between 0 and 1"
     else:
         fine = np.size(base_score) in (1, loss.n_classes) and _all(base_score, math.isfinite)
@@ -700,7 +711,7 @@ class _Metrics(xgboost.callback.TrainingCallback):
         def score(y_true: np.ndarray, margins: np.ndarray, sample_weight: Any, n_threads: int | None) -> float:
             proba = self.loss.predict_proba(margins)
             weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-            return float(function(y_true, proba[:, 1] if self.loss.n_outputs == 1 else proba, **weighted))
+            return float(function(y_true, proba[:, 1] if margins.ndim == 1 else proba, **weighted))
 
         return score
 

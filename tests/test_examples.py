@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -237,6 +240,84 @@ def test_ensembles(load, capsys):
     for text in ("bagging of focal", "voting, ", "stacking, ", "calibrated focal", "routed past a scaler"):
         assert text in out
     assert ("\nSMOTE, focal" in out) == (find_spec("imblearn") is not None)
+
+
+def test_multilabel(load, monkeypatch, capsys):
+    module = load("multilabel")
+    monkeypatch.setitem(module.SETTINGS, "n_estimators", 10)
+    module.main([])
+    out = capsys.readouterr().out
+    for text in ("1,797 rows", "is a prime 40%", "focal, a tree a label", "focal, vector leaves", "a model a label"):
+        assert text in out
+
+
+def test_soft_labels(load, capsys):
+    load("soft_labels").main(["--annotators", "3"])
+    out = capsys.readouterr().out
+    assert "150 positive" in out
+    # Shares tell more than votes, in both libraries.
+    losses = {line[:28].strip(): [float(value) for value in line[28:].split()] for line in out.splitlines()[-4:]}
+    assert all(np.less(losses["share who said yes"], losses["majority"]))
+
+
+@pytest.mark.usefixtures("bundled")
+def test_tune_with_optuna(load, capsys):
+    pytest.importorskip("optuna", reason="tuning needs Optuna")
+    load("tune_with_optuna").main(["--trials", "12"])
+    out = capsys.readouterr().out
+    assert "100 positive" in out
+    studies = re.findall(r"(.*): 12 trials, (\d+) of them pruned; best validation log loss (\S+)\n", out)
+    assert [name for name, *_ in studies] == ["gamma 0", "gamma tuned"]
+    assert sum(int(pruned) for _, pruned, _ in studies) > 0
+    assert float(studies[1][2]) <= float(studies[0][2])  # it starts from the best of the first
+    assert out.rstrip().endswith((" here.", " would."))
+
+
+@pytest.mark.usefixtures("bundled")
+def test_cost_threshold(load, capsys):
+    load("cost_threshold").main(["--miss", "100", "--alarm", "5", "--budget", "0.03"])
+    out = capsys.readouterr().out
+    rules = {line[:42].strip(): line[42:].split() for line in out.splitlines()[-6:]}
+    assert float(rules["alarm / (alarm + miss) = 0.048"][0]) < float(rules["flag nothing"][0])
+    (budget,) = [values for name, values in rules.items() if name.startswith("tuned for the budget")]
+    assert 0 < float(budget[1].rstrip("%")) < 6
+
+
+def test_scores_of_thresholds_by_hand(load):
+    module = load("cost_threshold")
+    y, flagged = np.array([True, True, False, False]), np.array([1, 0, 1, 0])
+    assert module.cost(y, flagged, miss=10.0, alarm=2.0) == pytest.approx((10 + 2) / 4)
+    assert module.found_within(y, flagged, budget=0.5) == 0.5
+    assert module.found_within(y, flagged, budget=0.4) == -0.5
+
+
+def run_script(name, *arguments):
+    """Output of an example in a process of its own: its workers import it as people's clusters do."""
+    paths = [str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    script = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_spark_barrier():
+    pytest.importorskip("pyspark", reason="pyspark is in the extra `recipes`, for `make examples-all`")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs a Java runtime")
+    out = run_script("spark_barrier")
+    for text in ("{0: 1623, 1: 40}", "focal loss: largest difference from one machine", "built-in log loss: largest"):
+        assert text in out
+    assert "FocalClassifier on Spark: the same 1,663 probabilities as here" in out
+
+
+def test_ray_train():
+    pytest.importorskip("ray", reason="ray is in the extra `recipes`, for `make examples-all`")
+    out = run_script("ray_train")
+    assert "{0: 1623, 1: 39}" in out
+    for library in ("XGBoost", "LightGBM"):
+        assert f"{library}, focal loss: " in out
+        assert f"{library}, built-in log loss: " in out
 
 
 def test_metrics_by_hand(load):

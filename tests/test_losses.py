@@ -769,7 +769,10 @@ def test_refused_dtypes_of_margins(case, dtype):
 
 @pytest.mark.parametrize("shape", [(), (4, 2), (4, 1, 1)])
 def test_refused_shapes_of_binary_margins(shape):
-    for use in users_of_margins(BinaryFocalLoss(), np.zeros(4)):
+    users = users_of_margins(BinaryFocalLoss(), np.zeros(4))
+    if shape == (4, 2):
+        del users[3]  # predict_proba sees no labels: these may be the margins of two
+    for use in users:
         assert_refused(lambda use=use: use(np.zeros(shape)), f"has shape {shape}", "shape (n,)", "MulticlassFocalLoss")
 
 

@@ -182,8 +182,8 @@ def test_objective_is_picklable_and_says_what_it_is(library):
 def test_objective_refuses_what_is_no_loss_or_no_intercept(library):
     with pytest.raises(TypeError, match="neither a BinaryFocalLoss nor"):
         library.Objective("focal")
-    with pytest.raises(ValueError, match=r"shape \(2,\).*fit_intercept_only"):
-        library.Objective(make_loss(2), [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"shape \(1, 2\).*fit_intercept_only"):
+        library.Objective(make_loss(2), [[0.0, 1.0]])
     with pytest.raises(ValueError, match="not finite"):
         library.Objective(make_loss(2), np.nan)
 
