@@ -12,42 +12,52 @@ from scipy import stats
 
 BASE = "built-in"
 STABLE_BASE = "built-in, stabilised"
-Scores = dict[str, dict[str, float]]  # contender -> table -> mean over seeds
+BySeed = dict[str, dict[str, float]]  # table -> seed -> value
+Scores = dict[str, BySeed]  # contender -> table -> seed -> value
 
 LIBRARY_NAMES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
 
 
 def scores(rows: list[dict[str, str]], library: str, metric: str, task: str | None = None) -> Scores:
-    """Mean of a metric over the seeds, by contender and table; a training that failed leaves its table out."""
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """A metric by contender, table and seed; a training that failed is left out."""
+    values: Scores = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         binary = row["n_classes"] == "2"
         if row["library"] == library and not row["error"] and task in (None, "binary" if binary else "multiclass"):
-            values[row["contender"]][row["table"]].append(float(row[metric]))
-    return {name: {table: float(np.mean(v)) for table, v in tables.items()} for name, tables in values.items()}
+            values[row["contender"]][row["table"]][row["seed"]] = float(row[metric])
+    return {name: dict(tables) for name, tables in values.items()}
 
 
-def geometric_ratio(ours: dict[str, float], theirs: dict[str, float]) -> float:
-    common = sorted(ours.keys() & theirs.keys())
-    return float(np.exp(np.mean([np.log(ours[t] / theirs[t]) for t in common]))) if common else np.nan
+def paired(ours: BySeed, theirs: BySeed) -> dict[str, tuple[float, float]]:
+    """Means over the seeds that both have, by table."""
+    found = {}
+    for table in sorted(ours.keys() & theirs.keys()):
+        seeds = ours[table].keys() & theirs[table].keys()
+        if seeds:
+            a, b = (float(np.mean([values[table][seed] for seed in sorted(seeds)])) for values in (ours, theirs))
+            found[table] = a, b
+    return found
 
 
-def win_share(ours: dict[str, float], theirs: dict[str, float], lower: bool) -> float:
+def geometric_ratio(ours: BySeed, theirs: BySeed) -> float:
+    pairs = paired(ours, theirs).values()
+    return float(np.exp(np.mean([np.log(a / b) for a, b in pairs]))) if pairs else np.nan
+
+
+def win_share(ours: BySeed, theirs: BySeed, lower: bool) -> float:
     """Share of tables on which ours is better; ties count half."""
-    common = sorted(ours.keys() & theirs.keys())
     sign = -1 if lower else 1
-    wins = [0.5 + 0.5 * np.sign(sign * (ours[t] - theirs[t])) for t in common]
-    return float(np.mean(wins)) if common else np.nan
+    wins = [0.5 + 0.5 * np.sign(sign * (a - b)) for a, b in paired(ours, theirs).values()]
+    return float(np.mean(wins)) if wins else np.nan
 
 
-def mean_difference(ours: dict[str, float], theirs: dict[str, float]) -> float:
-    common = sorted(ours.keys() & theirs.keys())
-    return float(np.mean([ours[t] - theirs[t] for t in common])) if common else np.nan
+def mean_difference(ours: BySeed, theirs: BySeed) -> float:
+    differences = [a - b for a, b in paired(ours, theirs).values()]
+    return float(np.mean(differences)) if differences else np.nan
 
 
-def wilcoxon(ours: dict[str, float], theirs: dict[str, float]) -> float:
-    common = sorted(ours.keys() & theirs.keys())
-    differences = np.array([ours[t] - theirs[t] for t in common])
+def wilcoxon(ours: BySeed, theirs: BySeed) -> float:
+    differences = np.array([a - b for a, b in paired(ours, theirs).values()])
     return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 
@@ -60,7 +70,10 @@ class Ranks:
     def __init__(self, table: Scores, names: list[str], lower: bool) -> None:
         self.names = [name for name in names if name in table]
         common = sorted(set.intersection(*(set(table[name]) for name in self.names)))
-        values = np.array([[table[name][t] for name in self.names] for t in common])
+        seeds = {t: sorted(set.intersection(*(set(table[name][t]) for name in self.names))) for t in common}
+        values = np.array(
+            [[np.mean([table[name][t][s] for s in seeds[t]]) for name in self.names] for t in common if seeds[t]]
+        )
         ranks = stats.rankdata(values if lower else -values, axis=1)
         self.n, k = ranks.shape
         self.mean = dict(zip(self.names, ranks.mean(axis=0), strict=True))
@@ -123,7 +136,7 @@ def versus(rows: list[dict[str, str]], library: str, ours: str, others: list[str
     lines = [
         [
             name,
-            f"{len(log_loss[ours].keys() & log_loss[name].keys())}",
+            f"{len(paired(log_loss[ours], log_loss[name]))}",
             f"{100 * win_share(precision[ours], precision[name], lower=False):.0f} %",
             f"{mean_difference(precision[ours], precision[name]):+.4f}",
             f"{100 * win_share(log_loss[ours], log_loss[name], lower=True):.0f} %",
@@ -139,10 +152,10 @@ def versus(rows: list[dict[str, str]], library: str, ours: str, others: list[str
 def worst_tables(rows: list[dict[str, str]], library: str, ours: str, count: int = 6) -> str:
     """Tables on which a contender loses most log loss to the built-in objective, and where it gains most."""
     log_loss = scores(rows, library, "log_loss_stopped")
-    common = log_loss[ours].keys() & log_loss[BASE].keys()
-    ratios = sorted(((log_loss[ours][t] / log_loss[BASE][t], t) for t in common), reverse=True)
+    pairs = paired(log_loss[ours], log_loss[BASE])
+    ratios = sorted(((a / b, t) for t, (a, b) in pairs.items()), reverse=True)
     chosen = ratios if len(ratios) <= 2 * count else [*ratios[:count], *ratios[-count:]]
-    lines = [[t, f"{log_loss[BASE][t]:.4f}", f"{log_loss[ours][t]:.4f}", f"{ratio:.3f}"] for ratio, t in chosen]
+    lines = [[t, f"{pairs[t][1]:.4f}", f"{pairs[t][0]:.4f}", f"{ratio:.3f}"] for ratio, t in chosen]
     return markdown_table(["table", BASE, ours, "ratio"], lines)
 
 
@@ -195,8 +208,9 @@ def reliability_picture(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray
     for axis, (table, by_kind) in zip(axes[0], curves.items(), strict=True):
         axis.plot([1e-4, 1], [1e-4, 1], color="black", linewidth=0.8)
         for kind, (predicted, observed) in by_kind.items():
+            predicted, observed = predicted[observed > 0], observed[observed > 0]
             axis.plot(predicted, observed, "o-", color=colors[kind], markersize=4, linewidth=1.2, label=kind)
-        axis.set(title=table, xlabel="predicted probability", xscale="symlog", yscale="symlog")
+        axis.set(title=table, xlabel="predicted probability")
         axis.set_xscale("logit", nonpositive="clip")
         axis.set_yscale("logit", nonpositive="clip")
         axis.set_xlim(5e-4, 0.9995)
@@ -239,7 +253,8 @@ def write(rows: list[dict[str, str]], command: str, max_rows: int, peers: list[s
         "Ratios are geometric means over tables, differences means, both against `built-in` at the library's defaults; "
         "p is Wilcoxon's signed-rank test of the log loss over tables. AP is average precision, on binary tables, and "
         "so are recalls, at a share of rows looked at. A run has diverged where its log loss is more than 15 % above "
-        "that of always answering the class shares.",
+        "that of always answering the class shares: by instability, or by overfitting of all 100 rounds. "
+        "FocalClassifierCV needs no validation rows and trains on them too.",
     ]
     all_ranks = {}
     for library in libraries:

@@ -392,7 +392,7 @@ def run(cell: Cell, folder: Path, max_rows: int) -> Iterable[dict[str, Any]]:
     return rows
 
 
-PICTURED = ("adult", "bank_additional", "celeba_bald", "mammography")
+PICTURED = ("adult", "bank_additional", "diabetes_brfss", "givemesomecredit")
 
 
 def reliability_curves(folder: Path, bins: int = 10) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
