@@ -17,6 +17,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from focal_boost import BinaryFocalLoss, FocalClassifier, FocalClassifierCV, MulticlassFocalLoss
 from focal_boost.lightgbm import FocalObjective as LightGBMObjective
 from focal_boost.xgboost import FocalObjective
+from focal_boost.xgboost import train as train_without_copies
 
 K = 3
 STRATEGIES = ["one_output_per_tree", "multi_output_tree"]
@@ -155,6 +156,15 @@ def test_gamma_0_is_the_built_in_objective(strategy, weight):
     np.testing.assert_allclose(own_log["train"]["posterior_log_loss"], log["train"]["logloss"], rtol=0, atol=2e-6)
 
 
+@each_strategy
+def test_rounds_without_copies_give_the_same_model(strategy):
+    loss = BinaryFocalLoss(gamma=2.0)
+    objective = FocalObjective(loss, loss.fit_intercept_only(Y, WEIGHT))
+    params = {**BASE, **objective.params, "multi_strategy": strategy}
+    booster = train_without_copies(params, xgb.DMatrix(X, Y, weight=WEIGHT), 12, obj=objective)
+    assert np.array_equal(margins(booster), margins(train(loss, strategy, weight=WEIGHT)))
+
+
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_one_tree_a_label_is_one_model_a_label(gamma, scaled):
@@ -238,6 +248,24 @@ def test_classifier_is_the_native_model(strategy):
     assert [classes.tolist() for classes in model.classes_] == [[0, 1]] * K
     assert model.score(X, Y) == pytest.approx(np.mean((model.predict(X) == Y).all(axis=1)))
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X), proba)
+
+
+def test_a_start_of_the_users_own():
+    start = [0.3, 0.2, 0.1]
+    model = classifier(base_score=start).fit(X, Y)
+    margin = np.broadcast_to(np.log(start) - np.log1p(np.negative(start)), Y.shape)
+    same = classifier(base_score=0.5).fit(X, Y, base_margin=margin)
+    expected = same.decision_function(X, base_margin=margin)
+    np.testing.assert_allclose(model.decision_function(X), expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="base_score"):
+        classifier(base_score=[0.3, 0.2]).fit(X, Y)
+    with pytest.raises(ValueError, match=r"base_margin has shape \(700,\).*\(700, 3\)"):
+        classifier().fit(X, Y, base_margin=margin[:, 0])
+
+
+def test_weights_must_leave_both_answers():
+    with pytest.raises(ValueError, match="only one class"):
+        classifier().fit(X, Y, sample_weight=(Y.sum(axis=1) == 0).astype(float))
 
 
 def test_continuing_and_what_has_no_form_for_several_labels(tmp_path):
