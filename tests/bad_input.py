@@ -359,7 +359,12 @@ LABELS = [
     fit("y holds strings and numbers", ("'yes'.*3", "no order", "convert all"), y=with_value(names(), 3)),
     fit("y holds strings and bytes", ("b'a'", "no order", "convert all"), y=with_value(names(), b"a")),
     fit("y is bytes", ("bytes is not supported", "Convert"), error=TypeError, y=np.array([b"a", b"b"])[codes()]),
-    fit("y has two columns", (r"shape \(60, 2\)", ONE_A_ROW), y=np.column_stack([codes(), codes()])),
+    fit(
+        "y has two columns",
+        (r"shape \(60, 2\)", "MultiOutputClassifier"),
+        y=np.column_stack([codes(), codes()]),
+        libraries=("lightgbm",),
+    ),
     fit("y is a scalar", (r"shape \(\)", ONE_A_ROW), y=3),
     fit("y is a generator", (r"shape \(\)", ONE_A_ROW), lambda library: {"y": (label for label in names().tolist())}),
     fit("y is a mapping", (r"shape \(\)", ONE_A_ROW), y={"no": 1}),
@@ -723,7 +728,7 @@ LOSSES = [
     loss("dates as margins", ("dtype datetime64", "pass float32 or float64"), raw_prediction=np.zeros(N, "M8[s]")),
     loss("an intercept that is a word", ("intercept='low'", "not a margin", "fit_intercept_only"), intercept="low"),
     loss("an intercept that is NaN", ("intercept=nan", "not finite", "fit_intercept_only"), intercept=np.nan),
-    loss("an intercept of two classes", (r"shape \(2,\)", "fit_intercept_only"), intercept=[0.0, 1.0]),
+    loss("an intercept of two labels", ("has 2 margins", r"shape \(60,\)", "fit_intercept_only"), intercept=[0.0, 1.0]),
 ]
 
 OBJECTIVES = [
@@ -732,7 +737,13 @@ OBJECTIVES = [
     objective("the intercept is infinite", ("intercept=inf", "not finite", "fit_intercept_only"), intercept=np.inf),
     objective("the intercept is a word", ("intercept='low'", "not a margin"), intercept="low"),
     objective("the intercept is complex", ("intercept=1j", "not a margin"), intercept=1j),
-    objective("the intercept is of three classes", (r"shape \(3,\)", "fit_intercept_only"), intercept=np.zeros(3)),
+    objective("the intercept is a matrix", (r"shape \(1, 3\)", "fit_intercept_only"), intercept=np.zeros((1, 3))),
+    objective(
+        "the intercept is of three labels",
+        (r"shape \(3,\)", "MultiOutputClassifier"),
+        intercept=np.zeros(3),
+        libraries=("lightgbm",),
+    ),
     objective("the intercept is of one class", (r"shape \(\)", r"\(3,\)"), loss=MulticlassFocalLoss(3), intercept=0.5),
     objective("n_threads is a string", ("n_threads='two'", "not an integer"), n_threads="two"),
     objective("n_threads is a fraction", ("n_threads=1.5", "not an integer"), n_threads=1.5),
