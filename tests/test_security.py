@@ -17,16 +17,19 @@ FORBIDDEN_MODULES = {
     *("pickle", "marshal", "shelve", "dill", "cloudpickle", "subprocess", "socket", "ssl", "urllib", "http"),
     *("requests", "ftplib", "pty", "code", "runpy", "multiprocessing"),
 }
+# On a cluster, and only there, the workers of one training add up LightGBM's metrics.
+ALLOWED = {"_cluster_metrics.py": {"socket"}}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "fork", "execv", "spawnv"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_no_source_imports_or_calls_what_executes_or_talks(path):
+    forbidden = FORBIDDEN_MODULES - ALLOWED.get(path.name, set())
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            assert not {name.name.partition(".")[0] for name in node.names} & FORBIDDEN_MODULES
+            assert not {name.name.partition(".")[0] for name in node.names} & forbidden
         elif isinstance(node, ast.ImportFrom):
-            assert (node.module or "").partition(".")[0] not in FORBIDDEN_MODULES
+            assert (node.module or "").partition(".")[0] not in forbidden
         elif isinstance(node, ast.Call):
             # re.compile is no compile
             called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", None)
