@@ -17,7 +17,8 @@ FORBIDDEN_MODULES = {
     *("pickle", "marshal", "shelve", "dill", "cloudpickle", "subprocess", "socket", "ssl", "urllib", "http"),
     *("requests", "ftplib", "pty", "code", "runpy", "multiprocessing"),
 }
-# On a cluster, and only there, the workers of one training add up LightGBM's metrics (urllib.parse takes an address apart).
+# On a cluster, and only there, the workers of one training add up LightGBM's metrics; urllib.parse takes their
+# addresses apart.
 ALLOWED = {"_cluster_metrics.py": {"socket", "urllib"}}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "fork", "execv", "spawnv"}
 
