@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from _report import machine, markdown_table, save
+from joblib import Parallel, delayed
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
@@ -136,28 +137,36 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def case(folder: Path, name: str, library: str, rows: int) -> tuple[int, dict[str, Any]]:
+    """Rows to choose on, and the comparison on one table with one library."""
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    data = halves(folder, name, rows)
+    return len(data[1]), compare(library, *data)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", default=None)
     parser.add_argument("--rows", type=int, default=4000, help="rows to choose on, at most")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at a time; their times then disturb each other")
     options = parser.parse_args()
     folder = os.environ.get("FOCAL_BOOST_DATA")
     if not folder:
         parser.error("FOCAL_BOOST_DATA is not set: it names the folder of the evaluation tables")
     tables = options.tables or (QUICK if options.quick else TABLES)
     rows = min(options.rows, 1500) if options.quick else options.rows
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     header = ["", "rows", "rounds", "time", "race", "grid", "best on test", "test: race", "grid", "gamma 0"]
     lines, results = [], []
-    for name, library in tqdm([(name, library) for name in tables for library in ("lightgbm", "xgboost")]):
-        data = halves(Path(folder), name, rows)
-        r = compare(library, *data)
+    cases = [(name, library) for name in tables for library in ("lightgbm", "xgboost")]
+    work = (delayed(case)(Path(folder), name, library, rows) for name, library in cases)
+    found = Parallel(options.jobs, return_as="generator")(work)
+    for (name, library), (size, r) in zip(cases, tqdm(found, total=len(cases)), strict=True):
         results.append(r)
         figures = [f"{r[key]:.2f}" for key in ("rounds", "time")]
         gammas = [f"{r[key]:g}" for key in ("race gamma", "grid gamma", "best gamma")]
         losses = [f"{r[key]:.4f}" for key in ("race", "grid", "zero")]
-        lines.append([f"{name}, {library}", f"{len(data[1]):,}", *figures, *gammas, *losses])
+        lines.append([f"{name}, {library}", f"{size:,}", *figures, *gammas, *losses])
         tqdm.write(" ".join(lines[-1]) + "  " + r["verdict"])
     table = markdown_table(header, lines)
     text = [
