@@ -346,7 +346,9 @@ LABELS = [
         ("Input y contains NaN", DROP),
         y=np.where(np.arange(N) == 3, np.nan, names().astype(object)),
     ),
-    fit("y holds NaT", ("Input y contains NaT", DROP), y=np.where(np.arange(N) == 3, np.datetime64("NaT"), dates())),
+    fit(
+        "y holds NaT", ("Input y contains NaT", DROP), y=np.where(np.arange(N) == 3, np.datetime64("NaT", "D"), dates())
+    ),
     fit(
         "y holds a missing category", ("Input y contains NaN", DROP), y=pd.Series(pd.Categorical([None, *names()[1:]]))
     ),

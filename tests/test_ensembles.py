@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tables import draw
@@ -87,7 +87,8 @@ def test_stacking_on_posteriors_and_on_margins(make, n_classes, method):
     assert features.shape[1] == 2 * (1 if n_classes == 2 else n_classes)
     expected = getattr(FocalClassifier(make()).fit(X, y), method)(X_test).reshape(500, -1)
     np.testing.assert_allclose(features[:, : features.shape[1] // 2], expected[:, -features.shape[1] // 2 :], rtol=1e-6)
-    assert model.score(X_test, y_test) > 0.6
+    # of a constant answer: 1 / n_classes
+    assert balanced_accuracy_score(y_test, model.predict(X_test)) > 1 / n_classes + 0.05
 
 
 @each_booster

@@ -52,6 +52,7 @@ def assert_same(loaded, model, X):
 # There and back
 
 
+@pytest.mark.filterwarnings("ignore:.*XGBRFClassifier:FutureWarning")  # of whoever builds one, as clone does
 @each_estimator
 @each_task
 def test_loaded_model_is_the_model(make, n_classes, tmp_path):
