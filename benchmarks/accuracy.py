@@ -1,0 +1,209 @@
+"""Derivatives of each objective against an arbitrary-precision reference, over margins from -800 to 800.
+
+The reference (tests/reference.py) differentiates the loss numerically with 50 digits and more. Objectives of other
+packages are those of peers.py; the built-in objectives, which know gamma = 0 only, are read out of trees with a single
+leaf. Relative errors are taken where |margin| <= 20; beyond, an objective has to stay finite and keep its sign. Prints
+the tables and writes them to results/accuracy.md:
+
+    python benchmarks/accuracy.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _report import machine, markdown_table, save
+from peers import binary_peers, multiclass_peers
+
+from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import reference
+
+Derivatives = tuple[np.ndarray, np.ndarray]
+GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
+SIZES = (0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 100.0, 200.0, 400.0, 800.0)
+# Numbers that single precision holds too.
+MARGINS = np.array([0.0, *SIZES, *(-size for size in SIZES)], np.float32).astype(np.float64)
+MODERATE = 20.0
+N_CLASSES = 5
+# Below, a double has lost digits to underflow.
+SMALLEST = 1e-300
+FACTORS = {"CatBoost's formula": 0.5}
+DOUBLE_ONLY = {"CatBoost's formula"}  # CatBoost itself always works in double precision
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What went wrong in one array of derivatives, over all rows and values of gamma."""
+
+    relative: float
+    absolute: float
+    wrong_sign: int
+    not_finite: int
+
+    @classmethod
+    def of(cls, values: np.ndarray, truth: np.ndarray, moderate: np.ndarray) -> Errors:
+        """Compare with the truth, relatively and absolutely where `moderate` says so."""
+        finite, told = np.isfinite(values), np.abs(truth) > SMALLEST
+        moderate = moderate & finite
+        with np.errstate(all="ignore"):
+            error = np.abs(values - truth)
+            relative = (error / np.abs(truth))[moderate & told].max(initial=0.0)
+        wrong = finite & told & (values != 0) & (np.sign(values) != np.sign(truth))
+        return cls(float(relative), float(error[moderate].max(initial=0.0)), int(wrong.sum()), int((~finite).sum()))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows and their true derivatives
+
+
+def binary_rows() -> Derivatives:
+    """Labels and margins: each margin with either label."""
+    return np.repeat([0.0, 1.0], len(MARGINS)), np.tile(MARGINS, 2)
+
+
+def binary_truth(gamma: float) -> Derivatives:
+    pairs = [reference.binary(y, z, gamma)[0][1:] for y, z in zip(*binary_rows(), strict=True)]
+    return np.array([[float(value) for value in pair] for pair in pairs]).T
+
+
+def multiclass_rows() -> Derivatives:
+    """Random margins of three sizes, among them differences of hundreds; each class is true in its turn."""
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(0.0, scale, (20, N_CLASSES)) for scale in (1.0, 5.0, 300.0)])
+    return np.arange(len(z)) % N_CLASSES * 1.0, z
+
+
+def multiclass_truth(gamma: float) -> Derivatives:
+    ones = [1.0] * N_CLASSES
+    rows = [reference.multiclass(int(y), tuple(z), gamma, ones)[1:] for y, z in zip(*multiclass_rows(), strict=True)]
+    return np.array([[[float(value) for value in part] for part in row] for row in rows]).swapaxes(0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Objectives: (labels, margins, gamma) -> derivatives
+
+
+def ours(y: np.ndarray, z: np.ndarray, gamma: float) -> Derivatives:
+    if z.ndim == 1:
+        return BinaryFocalLoss(gamma, hessian="exact", max_step=None).gradient_hessian(y, z)
+    return MulticlassFocalLoss(z.shape[1], gamma, hessian="exact", max_step=None).gradient_hessian(y, z)
+
+
+def xgboost_built_in(y: np.ndarray, z: np.ndarray) -> Derivatives:
+    """What XGBoost's own log loss says of single rows: sum of curvatures and value of a tree's only leaf."""
+    import xgboost as xgb
+
+    params = {"objective": "binary:logistic", "base_score": 0.5, "eta": 1.0, "reg_lambda": 0.0, "min_child_weight": 0.0}
+    out = []
+    for label, margin in zip(y, z, strict=True):
+        data = xgb.DMatrix(np.zeros((1, 1)), [label], base_margin=[margin])
+        booster = xgb.train({**params, "nthread": 1, "verbosity": 0}, data, 1)
+        tree = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"][0]
+        hessian = float(tree["sum_hessian"][0])
+        out.append((-float(tree["base_weights"][0]) * hessian, hessian))
+    return np.array(out).T
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Report
+
+
+def measure(
+    objective: Callable[..., Any], rows: Derivatives, truth: dict[float, Derivatives], factor: float, in_single: bool
+) -> list[str]:
+    """Errors of gradient and second derivative in double precision, and what is not finite in single precision."""
+    y, z = rows
+    moderate = np.abs(z) <= MODERATE if z.ndim == 1 else np.repeat(np.ptp(z, axis=1) <= 2 * MODERATE, z.shape[1])
+    moderate = np.tile(moderate, len(truth))
+
+    def all_gammas(dtype: type) -> list[np.ndarray]:
+        results = [objective(y.astype(dtype), z.astype(dtype), gamma) for gamma in truth]
+        return [np.concatenate([np.ravel(result[i]).astype(np.float64) for result in results]) for i in (0, 1)]
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        values = all_gammas(np.float64)
+        single = all_gammas(np.float32) if in_single else []
+    true = [np.concatenate([np.ravel(pair[i]) for pair in truth.values()]) * factor for i in (0, 1)]
+    gradient, second = (Errors.of(value, exact, moderate) for value, exact in zip(values, true, strict=True))
+    lost = " / ".join(str(int((~np.isfinite(value)).sum())) for value in single)
+    return [
+        *(f"{figure:.1e}" for part in (gradient, second) for figure in (part.relative, part.absolute)),
+        f"{gradient.wrong_sign} / {second.wrong_sign}",
+        f"{gradient.not_finite} / {second.not_finite}",
+        lost if single else "-",
+    ]
+
+
+HEADER = [
+    "gradient: relative",
+    "absolute",
+    "second derivative: relative",
+    "absolute",
+    "wrong sign",
+    "not finite",
+    "float32: not finite",
+]
+
+
+def table(title: str, objectives: dict[str, Any], rows: Derivatives, truth: dict[float, Derivatives]) -> str:
+    lines = [
+        [name, *measure(objective, rows, truth, FACTORS.get(name, 1.0), name not in DOUBLE_ONLY)]
+        for name, objective in objectives.items()
+    ]
+    return markdown_table([title, *HEADER], lines)
+
+
+def rounding(binary: dict[float, Derivatives]) -> str:
+    """Largest error of what a booster is given, float32 made of float32 margins, in units of 2**-24 of the value."""
+    y, z = binary_rows()
+    worst = []
+    for i in (0, 1):
+        errors = []
+        for gamma, truth in binary.items():
+            value = ours(y, z.astype(np.float32), gamma)[i].astype(np.float32)
+            normal = np.abs(truth[i]) > np.finfo(np.float32).tiny
+            errors.append((np.abs(value - truth[i])[normal] / np.abs(truth[i][normal])).max())
+        worst.append(max(errors) * 2**24)
+    return f"focal_boost in float32: gradient within {worst[0]:.2f}, second derivative within {worst[1]:.2f} units of 2^-24."
+
+
+def main() -> None:
+    binary = {gamma: binary_truth(gamma) for gamma in GAMMAS}
+    multiclass = {gamma: multiclass_truth(gamma) for gamma in GAMMAS}
+    n_binary, n_multiclass = len(GAMMAS) * 2 * len(MARGINS), len(GAMMAS) * multiclass_rows()[1].size
+    parts = [
+        "# Accuracy of the derivatives",
+        "Command: `python benchmarks/accuracy.py`.",
+        machine(),
+        f"Against derivatives with 50 digits and more: gamma {', '.join(f'{gamma:g}' for gamma in GAMMAS)}; margins "
+        f"from -800 to 800; no class weights; {n_binary} binary derivatives of each order, {n_multiclass} with five "
+        f"classes. Relative and absolute: largest error where |margin| <= {MODERATE:g} (five classes: where the margins "
+        f"of a row differ by at most {2 * MODERATE:g}). Wrong sign, not finite (NaN or infinite): number of gradients / "
+        "second derivatives, at any margin. float32: margins given in single precision.",
+        table("binary", {"focal_boost": ours, **binary_peers()}, binary_rows(), binary),
+        rounding(binary),
+        table(f"K = {N_CLASSES}", {"focal_boost": ours, **multiclass_peers(N_CLASSES)}, multiclass_rows(), multiclass),
+        "Log loss only (gamma 0), by the same measure:",
+        table(
+            "binary, gamma 0",
+            {"focal_boost": ours, "XGBoost, built in": lambda y, z, gamma: xgboost_built_in(y, z)},
+            binary_rows(),
+            {0.0: binary[0.0]},
+        ),
+    ]
+    print("\n\n".join(parts))
+    save("accuracy", "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
