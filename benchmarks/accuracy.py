@@ -174,7 +174,15 @@ def rounding(binary: dict[float, Derivatives]) -> str:
             normal = np.abs(truth[i]) > np.finfo(np.float32).tiny
             errors.append((np.abs(value - truth[i])[normal] / np.abs(truth[i][normal])).max())
         worst.append(max(errors) * 2**24)
-    return f"focal_boost in float32: gradient within {worst[0]:.2f}, second derivative within {worst[1]:.2f} units of 2^-24."
+    gradient, second = worst
+    return f"focal_boost in float32: gradient within {gradient:.2f}, second within {second:.2f} units of 2^-24."
+
+
+EXPLANATION = """\
+Against derivatives with 50 digits and more: gamma {gammas}; margins from -800 to 800; no class weights; {binary} binary
+derivatives of each order, {multiclass} with five classes. Relative and absolute: largest error where |margin| <= 20 (five
+classes: where the margins of a row differ by at most 40). Wrong sign, not finite (NaN or infinite): number of gradients
+/ second derivatives, at any margin. float32: margins given in single precision."""
 
 
 def main() -> None:
@@ -185,11 +193,9 @@ def main() -> None:
         "# Accuracy of the derivatives",
         "Command: `python benchmarks/accuracy.py`.",
         machine(),
-        f"Against derivatives with 50 digits and more: gamma {', '.join(f'{gamma:g}' for gamma in GAMMAS)}; margins "
-        f"from -800 to 800; no class weights; {n_binary} binary derivatives of each order, {n_multiclass} with five "
-        f"classes. Relative and absolute: largest error where |margin| <= {MODERATE:g} (five classes: where the margins "
-        f"of a row differ by at most {2 * MODERATE:g}). Wrong sign, not finite (NaN or infinite): number of gradients / "
-        "second derivatives, at any margin. float32: margins given in single precision.",
+        EXPLANATION.format(
+            gammas=", ".join(f"{gamma:g}" for gamma in GAMMAS), binary=n_binary, multiclass=n_multiclass
+        ),
         table("binary", {"focal_boost": ours, **binary_peers()}, binary_rows(), binary),
         rounding(binary),
         table(f"K = {N_CLASSES}", {"focal_boost": ours, **multiclass_peers(N_CLASSES)}, multiclass_rows(), multiclass),
