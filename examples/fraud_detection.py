@@ -77,7 +77,7 @@ def fit(model: Any, library: str, table: Table, rows: np.ndarray) -> Any:
 
         options = {"callbacks": [early_stopping(PATIENCE, first_metric_only=True, verbose=False)]}
     with warnings.catch_warnings():
-        # LightGBM 4.7 has other names for eval_set, which 4.6 does not know.
+        # LightGBM would rather have eval_X and eval_y; eval_set is the name that both libraries know.
         warnings.filterwarnings("ignore", message="The argument 'eval_set' is deprecated")
         return model.fit(table.rows(train), table.y[train], eval_set=[(table.rows(stop), table.y[stop])], **options)
 

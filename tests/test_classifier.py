@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, get_scorer, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -596,13 +596,14 @@ def test_sample_weight_is_routed():
     with sklearn.config_context(enable_metadata_routing=True):
         model = FocalClassifier(lightgbm(n_estimators=1, learning_rate=1e-9)).set_fit_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
-        pipeline = make_pipeline(scaler, model.set_score_request(sample_weight=True))
+        pipeline = make_pipeline(scaler, model)
         heavy = np.where(table.y == 1, 50.0, 1.0)
         result = cross_validate(
             pipeline,
             table.X,
             table.y,
             params={"sample_weight": heavy},
+            scoring=get_scorer("neg_log_loss").set_score_request(sample_weight=True),
             cv=3,
             return_estimator=True,
             error_score="raise",
