@@ -16,7 +16,7 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# The same with the lowest supported version of everything.
+# The same with the lowest supported version of everything; tests of packages that are not in the list are skipped.
 test-lowest: $(VENV)/lowest.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -47,7 +47,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/lowest.stamp: pyproject.toml tests/constraints-lowest.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints-lowest.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/constraints-lowest.txt --editable .
 	touch $@
 
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
