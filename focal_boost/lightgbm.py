@@ -9,7 +9,6 @@ import os
 import re
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import joblib
@@ -18,6 +17,7 @@ import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
+from focal_boost._objective import Objective
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
 
 __all__ = ["FocalObjective"]
@@ -27,6 +27,9 @@ _EarlyStopping = type(lightgbm.early_stopping(1, verbose=False))
 
 # Whether FocalClassifier may pass labels of shape (n, K).
 MULTILABEL = False
+
+# Of margins.
+MARGIN_DTYPE = np.float64
 
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
@@ -48,7 +51,7 @@ def _empty(shape: tuple[int, ...], data: Any) -> np.ndarray:
     return np.empty(shape, dtype=np.float32, order="F")
 
 
-class FocalObjective:
+class FocalObjective(Objective):
     """A focal loss as LightGBM wants it: the same object for train, cv, LGBMClassifier and Dask.
 
     Parameters
@@ -97,32 +100,14 @@ class FocalObjective:
     (200, 2)
     """
 
-    def __init__(
-        self,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        intercept: Any = None,
-        n_threads: int | None = None,
-        *,
-        scale: float = 1.0,
-    ) -> None:
-        if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
-            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
-        self.loss = loss
-        self.intercept = loss.check_intercept(intercept)
-        if loss.n_outputs == 1 and np.ndim(self.intercept):
-            raise ValueError(
-                f"intercept={intercept!r} has shape {np.shape(intercept)}, one margin a label, but LightGBM takes one "
-                "label a row: train one model a label, for instance with sklearn.multioutput.MultiOutputClassifier, or "
-                "use XGBoost"
-            )
-        self.n_threads = check_n_threads(n_threads)
-        if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
-            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
-        self.scale: float = float(scale)
+    _takes_labels = False
 
-    def __repr__(self) -> str:
-        scale = "" if self.scale == 1.0 else f", scale={self.scale!r}"
-        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
+    def _refuse_labels(self, intercept: Any) -> str:
+        return (
+            f"intercept={intercept!r} has shape {np.shape(intercept)}, one margin a label, but LightGBM takes one "
+            "label a row: train one model a label, for instance with sklearn.multioutput.MultiOutputClassifier, or "
+            "use XGBoost"
+        )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -806,7 +791,6 @@ def _round_tree(tree: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # LGBMClassifier, for FocalClassifierCV
 
-_STOPPING_NAMES = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
 _ROUND_NAMES = (
     "num_iterations",
     "num_iteration",

@@ -979,6 +979,31 @@ class MulticlassFocalLoss(_FocalLoss):
         return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, logits, sample_weight, n_threads)
 
 
+# What describes a loss besides its number of classes, in the names of its constructor.
+PARAMETERS = ("gamma", "alpha", "hessian", "max_step")
+
+
+def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | MulticlassFocalLoss:
+    """Make the loss for a number of classes.
+
+    Parameters
+    ----------
+    n_classes : int
+    **parameters
+        By the names in `PARAMETERS`.
+
+    Returns
+    -------
+    BinaryFocalLoss or MulticlassFocalLoss
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its domain.
+    """
+    return BinaryFocalLoss(**parameters) if n_classes == 2 else MulticlassFocalLoss(n_classes, **parameters)
+
+
 def _freeze(loss: _FocalLoss, **checked: Any) -> None:
     """Store checked parameters in a frozen dataclass."""
     for name, value in checked.items():

@@ -25,6 +25,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from focal_boost._adapter import names
 from focal_boost._validation import check_sample_weight, encode
 from focal_boost.classifier import FocalClassifier
 
@@ -48,20 +49,19 @@ _REFUSED = {
             "eval_X",
             "eval_y",
             "eval_names",
-            "eval_sample_weight",
             "eval_class_weight",
             "eval_metric",
-            "sample_weight_eval_set",
+            *names("eval_weights"),
         ),
         "the rows that a fold holds out are its evaluation set; to choose on rows of your own add them to X and y "
         "and pass cv=PredefinedSplit(...)",
     ),
     **dict.fromkeys(
-        ("init_score", "eval_init_score", "base_margin", "base_margin_eval_set"),
+        (*names("start_margins"), *names("eval_start_margins")),
         "start margins are no part of what is scored; train FocalClassifier with the chosen gamma instead",
     ),
     **dict.fromkeys(
-        ("init_model", "xgb_model"),
+        names("earlier"),
         "an earlier model has seen the rows that a fold holds out; continue FocalClassifier with the chosen gamma",
     ),
 }
