@@ -36,6 +36,8 @@ class Library:
         Argument of ``fit`` for a list with the weights of each evaluation set.
     other_predictions : tuple of str
         Arguments of ``predict`` that decide what it returns, which its callers here do not leave to the user.
+    booster : str
+        Name of its booster in a saved model, by the ending of the library's own format; it never changes.
     """
 
     title: str
@@ -45,6 +47,7 @@ class Library:
     eval_start_margins: str
     eval_weights: str
     other_predictions: tuple[str, ...]
+    booster: str
 
 
 # By the name of the package, which is the name of the adapter too.
@@ -57,6 +60,7 @@ LIBRARIES = {
         eval_start_margins="base_margin_eval_set",
         eval_weights="sample_weight_eval_set",
         other_predictions=("output_margin",),
+        booster="booster.ubj",
     ),
     "lightgbm": Library(
         title="LightGBM",
@@ -66,6 +70,7 @@ LIBRARIES = {
         eval_start_margins="eval_init_score",
         eval_weights="eval_sample_weight",
         other_predictions=("raw_score", "pred_leaf", "pred_contrib"),
+        booster="booster.txt",
     ),
 }
 
@@ -163,12 +168,31 @@ class Adapter(Protocol):
 
 
 def names(what: str) -> tuple[str, ...]:
-    """What each library calls a thing, by the name of the field of `Library`."""
+    """What each library calls a thing.
+
+    Parameters
+    ----------
+    what : str
+        A field of `Library`.
+
+    Returns
+    -------
+    tuple
+    """
     return tuple(getattr(library, what) for library in LIBRARIES.values())
 
 
 def import_adapter(name: str) -> Adapter:
     """Import the adapter of a library in `LIBRARIES`, and with it the library.
+
+    Parameters
+    ----------
+    name : str
+        A key of `LIBRARIES`.
+
+    Returns
+    -------
+    Adapter
 
     Raises
     ------
@@ -180,6 +204,14 @@ def import_adapter(name: str) -> Adapter:
 
 def library_of(estimator: Any) -> Adapter:
     """Adapter of the library that an estimator, or a class that its own derives from, comes from.
+
+    Parameters
+    ----------
+    estimator : object
+
+    Returns
+    -------
+    Adapter
 
     Raises
     ------

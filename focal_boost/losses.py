@@ -508,6 +508,48 @@ class _FocalLoss:
         )
         return float(other / own)
 
+    def posterior_log_loss(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
+    ) -> float:
+        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,), or (n, K) for the binary loss of K labels
+            Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss or K labels
+            Margins, float32 or float64, any strides.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0, not all zero.
+        n_threads : int or None, default=1
+            Threads, where the kernels are compiled; None and numbers below 1 are all processors.
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
+            Added to the margins of each row.
+
+        Returns
+        -------
+        float
+            Accumulated in double precision; of K labels the mean.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
+        """
+        z = _check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
+        margins = self._posterior_margins(z, n_threads, intercept)
+        return make_loss(self.n_classes, gamma=0.0)(y_true, margins, sample_weight, n_threads)
+
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+        """Margins, float64, that mean to the log loss without class weights what `z` mean to this loss."""
+        raise NotImplementedError
+
     def check_intercept(self, intercept: Any = None) -> Any:
         """Return a start margin in its canonical form.
 
@@ -738,7 +780,7 @@ class BinaryFocalLoss(_FocalLoss):
         target = math.log(share) - math.log1p(-share)
 
         def excess(z: float) -> float:
-            return float(self._posterior_logit(np.array([z]))[0]) - target
+            return float(self._posterior_margins(np.array([z]))[0]) - target
 
         # The logit of the posterior is unbounded: the bracket grows until it holds the root.
         bound = 1.0
@@ -763,7 +805,7 @@ class BinaryFocalLoss(_FocalLoss):
         """
         kind = _kernels_for(raw_prediction)
         z = _check_margins(raw_prediction, 1, kind)
-        logit = self._posterior_logit(z) if posterior else z.astype(np.float64)
+        logit = self._posterior_margins(z) if posterior else z.astype(np.float64)
         if z.ndim == 2:
             return kind.sigmoid(logit).astype(z.dtype, copy=False)
         proba = kind.arrays.empty((len(z), 2), dtype=z.dtype)
@@ -771,33 +813,12 @@ class BinaryFocalLoss(_FocalLoss):
         proba[:, 1] = kind.sigmoid(logit)
         return proba
 
-    def _posterior_logit(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
         logit = kind.arrays.empty(z.shape)
         z, offset = self._offset(intercept, z, kind)
         self._run(kind, "posterior_logit", (z,), self._class_weight, (), (logit,), n_threads, offset)
         return logit
-
-    def posterior_log_loss(
-        self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        n_threads: int | None = 1,
-        *,
-        intercept: Any = None,
-    ) -> float:
-        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
-
-        Parameters and errors are those of calling the loss.
-
-        Returns
-        -------
-        float
-        """
-        z = _check_margins(raw_prediction, 1, _kernels_for(y_true, raw_prediction, sample_weight))
-        logit = self._posterior_logit(z, n_threads, intercept)
-        return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight, n_threads)
 
 
 @dataclass(frozen=True)
@@ -947,36 +968,15 @@ class MulticlassFocalLoss(_FocalLoss):
         """
         kind = _kernels_for(raw_prediction)
         z = _check_margins(raw_prediction, self.n_outputs, kind)
-        logits = self._log_posterior(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
+        logits = self._posterior_margins(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
         return kind.softmax(logits).astype(z.dtype, copy=False)
 
-    def _log_posterior(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
         out = kind.arrays.empty_like(z, dtype=np.float64)
         z, offset = self._offset(intercept, z, kind)
         self._run(kind, "log_posterior", (z,), self._class_weight, (), (out,), n_threads, offset)
         return out
-
-    def posterior_log_loss(
-        self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        n_threads: int | None = 1,
-        *,
-        intercept: Any = None,
-    ) -> float:
-        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
-
-        Parameters and errors are those of calling the loss.
-
-        Returns
-        -------
-        float
-        """
-        z = _check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
-        logits = self._log_posterior(z, n_threads, intercept)
-        return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, logits, sample_weight, n_threads)
 
 
 # What describes a loss besides its number of classes, in the names of its constructor.

@@ -314,17 +314,51 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         return model.fit(data.X, data.y, data.weight, **data.fit_params)
 
     def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Margins of the best model; parameters and shape as for `FocalClassifier.decision_function`."""
+        """Margins of the best model, intercept included.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) for more than two classes
+        """
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X, **predict_params)
 
     def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Posterior probabilities of the best model, as of `FocalClassifier.predict_proba`."""
+        """Posterior probabilities of the best model.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns in the order of `classes_`; rows sum to 1.
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X, **predict_params)
 
     def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Most probable label of each row by the best model; ndarray of shape (n,)."""
+        """Most probable label of each row by the best model.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict(X, **predict_params)
 

@@ -123,7 +123,7 @@ def _convert_lightgbm(model: Any) -> tuple[Any, list[int]]:
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    from focal_boost.lightgbm import round_thresholds
+    from focal_boost._lightgbm_text import round_thresholds
 
     booster = lightgbm.Booster(model_str=round_thresholds(model.estimator_.booster_))
     shape = [None, model.n_features_in_]
