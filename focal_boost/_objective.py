@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
+from focal_boost._loss_checks import check_n_threads
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["Objective"]
 

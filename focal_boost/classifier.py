@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost import _container, _model_file
 from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
+from focal_boost._loss_checks import refuse_mask
 from focal_boost._validation import (
     check_features,
     check_indicator,
@@ -29,7 +30,7 @@ from focal_boost._validation import (
     encode_columns,
     per_eval_set,
 )
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss, refuse_mask
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
 __all__ = ["FocalClassifier"]
 

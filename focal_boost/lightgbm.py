@@ -17,8 +17,9 @@ from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
 from focal_boost._lightgbm_text import essence, names_link, stand_alone
+from focal_boost._loss_checks import check_n_threads
 from focal_boost._objective import Objective
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
 
