@@ -18,13 +18,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from focal_boost._adapter import names
+
 __all__ = ["FORMAT", "VERSION", "is_container", "read", "write"]
 
 FORMAT = "focal_boost model"
 VERSION = 1
 
 DESCRIPTION = "focal_boost.json"
-BOOSTER_MEMBERS = ("booster.ubj", "booster.txt")
+BOOSTER_MEMBERS = names("booster")
 
 # Bounds of what is read. A description of a wide table with a long history of metrics takes a few megabytes; neither
 # library reads boosters beyond 2 GiB from memory. The number of items bounds what a description grows to as objects.
@@ -53,7 +55,8 @@ def write(path: Any, description: dict[str, Any], member: str, booster: bytes) -
         Overwritten if it exists; a symbolic link is followed and the permissions of the file are kept.
     description : dict
         Plain JSON; FORMAT, VERSION and the checksum of the booster are added.
-    member : {"booster.ubj", "booster.txt"}
+    member : str
+        One of `BOOSTER_MEMBERS`.
     booster : bytes
 
     Raises

@@ -6,22 +6,21 @@ refused here; it executes nothing and imports nothing but the library that the d
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 import warnings
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from focal_boost import _container
+from focal_boost._adapter import LIBRARIES, Adapter, import_adapter
 from focal_boost._plain import decode, encode
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost.losses import PARAMETERS, make_loss
 
 __all__ = ["load", "save"]
 
-_KINDS = {"XGBClassifier": "xgboost", "XGBRFClassifier": "xgboost", "LGBMClassifier": "lightgbm"}
+_KINDS = {kind: name for name, library in LIBRARIES.items() for kind in library.estimators}
 
 # Labels of other dtypes (dates, bytes, mixed objects) have no form in JSON that comes back the same.
 _LABEL_DTYPES = (
@@ -31,7 +30,7 @@ _LABEL_DTYPES = (
 _MAX_CLASSES = 1_000_000
 
 
-def save(model: Any, library: ModuleType, path: Any) -> None:
+def save(model: Any, library: Adapter, path: Any) -> None:
     """Write a fitted FocalClassifier to a file.
 
     Parameters
@@ -57,7 +56,7 @@ def save(model: Any, library: ModuleType, path: Any) -> None:
         "params": {name: _encode(value, f"the parameter {name}") for name, value in params.items()},
         "estimator": None if estimator is None else _describe(estimator, left_out),
         "fitted_estimator": _describe(model.estimator_, left_out),
-        "loss": {name: encode(getattr(model.loss_, name)) for name in ("gamma", "alpha", "hessian", "max_step")},
+        "loss": {name: encode(getattr(model.loss_, name)) for name in PARAMETERS},
         "classes": _describe_classes(model.classes_),
         "n_features_in": int(model.n_features_in_),
         "feature_names_in": _names(getattr(model, "feature_names_in_", None)),
@@ -115,24 +114,26 @@ def load(cls: type, path: Any) -> Any:
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError, MemoryError)
 
 
-def _import_library(library: Any, name: str) -> ModuleType:
-    if library not in ("xgboost", "lightgbm"):
-        raise ValueError(f"{name!r} names the library {str(library)[:80]!r}, which is neither xgboost nor lightgbm")
+def _import_library(library: Any, name: str) -> Adapter:
+    if not isinstance(library, str) or library not in LIBRARIES:
+        known = " nor ".join(LIBRARIES)
+        raise ValueError(f"{name!r} names the library {str(library)[:80]!r}, which is neither {known}")
     try:
-        return importlib.import_module(f"focal_boost.{library}")
+        return import_adapter(library)
     except ImportError as error:
         raise ImportError(
             f"{name!r} holds a model of {library}, which is not installed: pip install 'focal_boost[{library}]'"
         ) from error
 
 
-def _build(cls: type, library: ModuleType, description: dict[str, Any], booster: bytes) -> Any:
+def _build(cls: type, library: Adapter, description: dict[str, Any], booster: bytes) -> Any:
     params = _dict(description, "params")
     estimator = description["estimator"]
     estimator = None if estimator is None else _make_estimator(library, estimator)
     model = cls(estimator, **{name: decode(value) for name, value in params.items()})
     classes = _make_classes(_dict(description, "classes"))
-    loss = _make_loss(_dict(description, "loss"), len(classes))
+    described = _dict(description, "loss")
+    loss = make_loss(len(classes), **{name: decode(described[name]) for name in PARAMETERS})
     inner = _make_estimator(library, _dict(description, "fitted_estimator"))
     n_features = _count(description, "n_features_in")
     evals_result = _history(decode(description["evals_result"]))
@@ -180,7 +181,7 @@ def _describe(estimator: Any, left_out: list[str]) -> dict[str, Any]:
     return {"kind": kind, "params": params}
 
 
-def _make_estimator(library: ModuleType, described: Any) -> Any:
+def _make_estimator(library: Adapter, described: Any) -> Any:
     if not isinstance(described, dict) or library.__name__ != f"focal_boost.{_KINDS.get(str(described.get('kind')))}":
         raise ValueError("an estimator is of no kind that its library has")
     params = {name: decode(value) for name, value in _dict(described, "params").items()}
@@ -210,12 +211,6 @@ def _make_classes(described: dict[str, Any]) -> np.ndarray:
     if classes.tolist() != labels:
         raise ValueError(f"classes holds a label that {dtype} does not")
     return classes
-
-
-def _make_loss(described: dict[str, Any], n_classes: int) -> BinaryFocalLoss | MulticlassFocalLoss:
-    names = ("gamma", "alpha", "hessian", "max_step")
-    params = {name: decode(described[name]) for name in names}
-    return BinaryFocalLoss(**params) if n_classes == 2 else MulticlassFocalLoss(n_classes, **params)
 
 
 def _names(names: Any) -> list[str] | None:

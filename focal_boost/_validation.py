@@ -17,7 +17,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from focal_boost.losses import refuse_mask
+from focal_boost._loss_checks import refuse_mask
 
 __all__ = [
     "check_features",

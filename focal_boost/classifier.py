@@ -7,12 +7,10 @@ this one deals with labels, weights, parameters and probabilities.
 from __future__ import annotations
 
 import copy
-import importlib
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,8 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost import _container, _model_file
+from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
+from focal_boost._loss_checks import refuse_mask
 from focal_boost._validation import (
     check_features,
     check_indicator,
@@ -30,15 +30,9 @@ from focal_boost._validation import (
     encode_columns,
     per_eval_set,
 )
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, refuse_mask
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
 __all__ = ["FocalClassifier"]
-
-# Libraries that have a module of their own in this package.
-_LIBRARIES = ("xgboost", "lightgbm")
-
-# Their arguments of fit for a model to continue.
-_EARLIER = ("xgb_model", "init_model")
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
@@ -183,7 +177,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         _check_rows("y", len(codes), "X", train_X)
         if codes.ndim == 2 and not library.MULTILABEL:
             raise ValueError(
-                f"y has shape {codes.shape}, but LightGBM trains one label a row: train a model a label with "
+                f"y has shape {codes.shape}, but {_title(library)} trains one label a row: train a model a label with "
                 "sklearn.multioutput.MultiOutputClassifier(FocalClassifier(...)), or pass an XGBClassifier"
             )
         weight = check_sample_weight(sample_weight, len(codes))
@@ -191,7 +185,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         weight = self._combine_weights(inner, y, weight)
         _check_weighted_classes(weight, classes, codes)
         fit_params = {
-            name: self._earlier_model(name, value, library, loss, classes) if name in _EARLIER else value
+            name: self._earlier_model(name, value, library, loss, classes) if name in names("earlier") else value
             for name, value in fit_params.items()
         }
         pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes, library)
@@ -223,7 +217,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 f"{name}={predict_params[name]!r} asks for something other than this method gives: leave it out, or "
                 "call predict of estimator_"
             )
-        library = _library_of(self.estimator_)
+        library = library_of(self.estimator_)
         X = self._check_X(X, library, reset=False)
         return library.predict_margins(self.estimator_, X, predict_params)
 
@@ -317,7 +311,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 f"the file has no form for y of {len(self.classes_)} columns: use joblib or pickle, or "
                 "estimator_.save_model for the booster alone"
             )
-        _model_file.save(self, _library_of(self.estimator_), path)
+        _model_file.save(self, library_of(self.estimator_), path)
 
     @classmethod
     def load(cls, path: Any) -> FocalClassifier:
@@ -360,7 +354,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = _takes_labels(self.estimator)
         return tags
 
-    def _clone_estimator(self) -> tuple[ModuleType, Any]:
+    def _clone_estimator(self) -> tuple[Adapter, Any]:
         estimator = self.estimator
         if estimator is None:
             try:
@@ -371,7 +365,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                     "pip install 'focal_boost[lightgbm]', or pass an XGBClassifier"
                 ) from error
             estimator = LGBMClassifier()
-        library = _library_of(estimator)
+        library = library_of(estimator)
         with warnings.catch_warnings():
             # XGBRFClassifier warns of its deprecation each time it is built; whoever passed it has been told.
             warnings.simplefilter("ignore", FutureWarning)
@@ -386,7 +380,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 "softmax of the margins"
             )
 
-    def _check_X(self, X: Any, library: ModuleType, *, reset: bool) -> Any:
+    def _check_X(self, X: Any, library: Adapter, *, reset: bool) -> Any:
         """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
         refuse_mask(X, "X")
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
@@ -415,17 +409,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         else:
             alpha = _resolve_alpha(self.alpha, classes, totals)
         shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
-        if len(classes) == 2:
-            return BinaryFocalLoss(**shape)
-        return MulticlassFocalLoss(len(classes), **shape)
+        return make_loss(len(classes), **shape)
 
-    def _earlier_model(self, name: str, earlier: Any, library: ModuleType, loss: Any, classes: Any) -> Any:
+    def _earlier_model(self, name: str, earlier: Any, library: Adapter, loss: Any, classes: Any) -> Any:
         """Return what the library continues from; a FocalClassifier or its file must speak of the same margins."""
         if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
             earlier = type(self).load(earlier)
         if isinstance(earlier, FocalClassifier):
             check_is_fitted(earlier)
-            if _library_of(earlier.estimator_) is not library:
+            if library_of(earlier.estimator_) is not library:
                 raise ValueError(
                     f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one of "
                     "the same library"
@@ -466,7 +458,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         train_X: Any,
         codes: np.ndarray,
         classes: np.ndarray | list[np.ndarray],
-        library: ModuleType,
+        library: Adapter,
     ) -> list[tuple[Any, np.ndarray]] | None:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
         given = _eval_pairs(eval_set, fit_params)
@@ -486,6 +478,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         return pairs
 
 
+# Arguments of predict that make it return something else than margins.
+_OTHER_PREDICTIONS = {one for words in names("other_predictions") for one in words}
+
+
+def _title(library: Adapter) -> str:
+    return LIBRARIES[library.__name__.rpartition(".")[2]].title
+
+
 def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
     if earlier != now:
         raise ValueError(
@@ -495,23 +495,14 @@ def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
         )
 
 
-# Arguments of the libraries' predict that make it return something else than margins.
-_OTHER_PREDICTIONS = {"raw_score", "output_margin", "pred_leaf", "pred_contrib"}
-
-# Arguments of the libraries' fit with one value for each row, and with one such array for each evaluation set.
-_START_MARGINS = ("init_score", "base_margin")
-_EVAL_WEIGHTS = ("eval_sample_weight", "sample_weight_eval_set")
-_EVAL_START_MARGINS = ("eval_init_score", "base_margin_eval_set")
-
-
 def _check_per_row(fit_params: dict[str, Any], n_outputs: int, n: int, pairs: list[Any] | None) -> None:
     """Check weights and margins that go to the library under its own names."""
-    for name in _START_MARGINS:
+    for name in names("start_margins"):
         check_start_margins(fit_params.get(name), n, n_outputs, name)
-    for name in _EVAL_WEIGHTS:
+    for name in names("eval_weights"):
         for i, weight in per_eval_set(fit_params.get(name), pairs, name):
             check_sample_weight(weight, len(pairs[i][1]) if pairs else 0, f"{name}[{i}]")
-    for name in _EVAL_START_MARGINS:
+    for name in names("eval_start_margins"):
         for i, margins in per_eval_set(fit_params.get(name), pairs, name):
             check_start_margins(margins, len(pairs[i][1]) if pairs else 0, n_outputs, f"{name}[{i}]")
 
@@ -575,18 +566,6 @@ def _pairs_of(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
     return list(zip(eval_X, eval_y, strict=True))
 
 
-def _library_of(estimator: Any) -> ModuleType:
-    """The module of this package that knows the library an estimator comes from."""
-    for ancestor in type(estimator).__mro__:
-        root = ancestor.__module__.partition(".")[0]
-        if root in _LIBRARIES:
-            return importlib.import_module(f"focal_boost.{root}")
-    raise TypeError(
-        f"estimator={estimator!r} is not an XGBClassifier, XGBRFClassifier or LGBMClassifier; "
-        "pass an instance of one of them, unfitted"
-    )
-
-
 def _eval_pairs(eval_set: Any, fit_params: dict[str, Any]) -> list[tuple[Any, Any]] | None:
     """Evaluation sets as a list of pairs; ``eval_X`` and ``eval_y`` leave `fit_params` for it."""
     if "eval_X" in fit_params or "eval_y" in fit_params:
@@ -618,7 +597,7 @@ def _check_known(labels: np.ndarray, classes: np.ndarray, i: int) -> None:
 def _takes_labels(estimator: Any) -> bool:
     """Whether an estimator trains on y of shape (n, K)."""
     try:
-        return estimator is not None and _library_of(estimator).MULTILABEL
+        return estimator is not None and library_of(estimator).MULTILABEL
     except TypeError:
         return False
 

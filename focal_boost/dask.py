@@ -39,12 +39,12 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from focal_boost._adapter import library_of, names
 from focal_boost._validation import check_labels, check_part_weight, check_several
 from focal_boost.classifier import (
     FocalClassifier,
     _check_known,
     _eval_pairs,
-    _library_of,
 )
 
 __all__ = ["DaskFocalClassifier"]
@@ -53,9 +53,9 @@ __all__ = ["DaskFocalClassifier"]
 _CLUSTER_PARAMS = {"DaskLGBMClassifier": "client", "DaskXGBClassifier": "coll_cfg"}
 
 # Arguments of fit with one entry a row of the training data, and those with a list of such, one an evaluation set.
-_OF_ROWS = ("base_margin", "init_score")
-_OF_EVAL_ROWS = ("sample_weight_eval_set", "base_margin_eval_set", "eval_sample_weight", "eval_init_score")
-_EVAL_WEIGHTS = ("sample_weight_eval_set", "eval_sample_weight")
+_OF_ROWS = names("start_margins")
+_EVAL_WEIGHTS = names("eval_weights")
+_OF_EVAL_ROWS = (*_EVAL_WEIGHTS, *names("eval_start_margins"))
 
 
 class DaskFocalClassifier(FocalClassifier):
@@ -326,7 +326,7 @@ class DaskFocalClassifier(FocalClassifier):
                 f"estimator is a {name}, but on a cluster it has to be a DaskLGBMClassifier or a DaskXGBClassifier; "
                 "FocalClassifier takes those for one machine"
             )
-        library = _library_of(estimator)
+        library = library_of(estimator)
         params = estimator.get_params()
         params.pop(_CLUSTER_PARAMS[name], None)
         inner = clone(_local_class(name)(**params))
@@ -413,8 +413,7 @@ def _empty_answer(model: FocalClassifier, method: str) -> np.ndarray:
     if method == "predict":
         return model.classes_[:0]
     K = len(model.classes_)
-    # XGBoost answers in float32, LightGBM in float64.
-    dtype = np.float32 if _library_of(model.estimator_).__name__.endswith("xgboost") else np.float64
+    dtype = library_of(model.estimator_).MARGIN_DTYPE
     margins = np.zeros(1 if K == 2 else (1, K), dtype=dtype)
     return (margins if method == "decision_function" else model.loss_.predict_proba(margins))[:0]
 

@@ -6,10 +6,8 @@ import functools
 import inspect
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import joblib
@@ -18,7 +16,10 @@ import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
+from focal_boost._lightgbm_text import essence, names_link, stand_alone
+from focal_boost._loss_checks import check_n_threads
+from focal_boost._objective import Objective
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective"]
 
@@ -27,6 +28,9 @@ _EarlyStopping = type(lightgbm.early_stopping(1, verbose=False))
 
 # Whether FocalClassifier may pass labels of shape (n, K).
 MULTILABEL = False
+
+# Of margins.
+MARGIN_DTYPE = np.float64
 
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
@@ -48,7 +52,7 @@ def _empty(shape: tuple[int, ...], data: Any) -> np.ndarray:
     return np.empty(shape, dtype=np.float32, order="F")
 
 
-class FocalObjective:
+class FocalObjective(Objective):
     """A focal loss as LightGBM wants it: the same object for train, cv, LGBMClassifier and Dask.
 
     Parameters
@@ -97,32 +101,14 @@ class FocalObjective:
     (200, 2)
     """
 
-    def __init__(
-        self,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        intercept: Any = None,
-        n_threads: int | None = None,
-        *,
-        scale: float = 1.0,
-    ) -> None:
-        if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
-            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
-        self.loss = loss
-        self.intercept = loss.check_intercept(intercept)
-        if loss.n_outputs == 1 and np.ndim(self.intercept):
-            raise ValueError(
-                f"intercept={intercept!r} has shape {np.shape(intercept)}, one margin a label, but LightGBM takes one "
-                "label a row: train one model a label, for instance with sklearn.multioutput.MultiOutputClassifier, or "
-                "use XGBoost"
-            )
-        self.n_threads = check_n_threads(n_threads)
-        if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < scale < float("inf"):
-            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
-        self.scale: float = float(scale)
+    _takes_labels = False
 
-    def __repr__(self) -> str:
-        scale = "" if self.scale == 1.0 else f", scale={self.scale!r}"
-        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
+    def _refuse_labels(self, intercept: Any) -> str:
+        return (
+            f"intercept={intercept!r} has shape {np.shape(intercept)}, one margin a label, but LightGBM takes one "
+            "label a row: train one model a label, for instance with sklearn.multioutput.MultiOutputClassifier, or "
+            "use XGBoost"
+        )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -204,8 +190,7 @@ class FocalObjective:
             If the booster has another number of outputs than the loss, or no trees.
         """
         text = booster.model_to_string(num_iteration=-1)
-        header, trees, rest = _split_model(text)
-        if re.search(r"^objective=", header, flags=re.MULTILINE):
+        if names_link(text):
             return booster
         outputs = booster.num_model_per_iteration()
         if outputs != self.loss.n_outputs:
@@ -213,16 +198,8 @@ class FocalObjective:
                 f"the booster has {outputs} outputs a row, but {self.loss!r} has {self.loss.n_outputs}: "
                 "call portable of the objective that trained it"
             )
-        if len(trees) < outputs:
-            raise ValueError("the booster has no trees that could carry the intercept: train it first")
-        for output, margin in enumerate(np.atleast_1d(self.intercept)):
-            trees[output] = _shift_tree(trees[output], float(margin))
         link = "binary sigmoid:1" if outputs == 1 else f"multiclass num_class:{outputs}"
-        header = header.replace("\nfeature_names=", f"\nobjective={link}\nfeature_names=", 1)
-        # Wrong after an edit.
-        header = _TREE_SIZES.sub("", header)
-        rest = rest.replace("[objective: custom]", f"[objective: {link.split()[0]}]", 1)
-        alone = lightgbm.Booster(model_str=header + "".join(trees) + rest)
+        alone = lightgbm.Booster(model_str=stand_alone(text, np.atleast_1d(self.intercept), link))
         alone.params = {**booster.params, "objective": link.split()[0]}
         alone.best_iteration = booster.best_iteration
         alone.best_score = booster.best_score
@@ -248,33 +225,6 @@ class FocalObjective:
 def _given_threads(params: dict[str, Any]) -> int | None:
     """Number of threads under whichever of its names it is given, as it is given."""
     return next((params[name] for name in _THREAD_NAMES if params.get(name) is not None), None)
-
-
-def _split_model(text: str) -> tuple[str, list[str], str]:
-    """Header, trees and the rest of LightGBM's model text; joined again they give the text."""
-    starts = [match.start() for match in re.finditer(r"^Tree=\d+$", text, flags=re.MULTILINE)]
-    end = text.index("end of trees")
-    if not starts:
-        return text[:end], [], text[end:]
-    stops = [*starts[1:], end]
-    return text[: starts[0]], [text[i:j] for i, j in zip(starts, stops, strict=True)], text[end:]
-
-
-# Where the trees are in the text; not needed to load it.
-_TREE_SIZES = re.compile(r"^tree_sizes=.*\n", flags=re.MULTILINE)
-
-# Every number of a tree that is an output: of leaves, of leaves with a linear model, of inner nodes (for SHAP's sake).
-_OUTPUT_LINES = re.compile(r"^(leaf_value|leaf_const|internal_value)=(.*)$", flags=re.MULTILINE)
-
-
-def _shift_tree(tree: str, margin: float) -> str:
-    """Add a margin to all outputs of a tree."""
-
-    def shifted(match: re.Match[str]) -> str:
-        values = (repr(float(value) + margin) for value in match[2].split())
-        return f"{match[1]}={' '.join(values)}"
-
-    return _OUTPUT_LINES.sub(shifted, tree)
 
 
 def _keep_parameters(update: Callable[..., bool]) -> Callable[..., bool]:
@@ -467,7 +417,7 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
         outputs = booster.num_model_per_iteration()
         if outputs != loss.n_outputs:
             raise ValueError(f"init_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
-        if "\nobjective=" not in booster.model_to_string(num_iteration=1).partition("\nTree=")[0]:
+        if not names_link(booster.model_to_string(num_iteration=1)):
             raise ValueError(
                 "init_model was trained with an objective of one's own, and its intercept is not in its trees: pass "
                 "objective.portable(booster) of the FocalObjective that trained it"
@@ -686,18 +636,6 @@ def make_estimator(kind: str, params: dict[str, Any]) -> Any:
     return cls(**params)
 
 
-def _essence(text: str) -> str:
-    """A model text without what predictions do not need and LightGBM reads on trust.
-
-    The sizes of trees are taken for true, and a line of the training parameters that is cut or missing ends the
-    process.
-    """
-    trees, _, rest = text.partition("\nend of trees")
-    categories = rest.rstrip("\n").rpartition("\n")[2]
-    kept = categories if categories.startswith("pandas_categorical:") else "pandas_categorical:null"
-    return f"{_TREE_SIZES.sub('', trees, count=1)}\nend of trees\n\n{kept}\n"
-
-
 def import_estimator(
     estimator: Any,
     member: str,
@@ -729,7 +667,7 @@ def import_estimator(
     text = booster.decode("utf-8")
     check_lightgbm(text)
     try:
-        loaded = lightgbm.Booster(model_str=_essence(text))
+        loaded = lightgbm.Booster(model_str=essence(text))
     except lightgbm.basic.LightGBMError as error:
         raise ValueError(f"LightGBM does not read the booster: {error}") from error
     link = "binary" if loss.n_outputs == 1 else "multiclass"
@@ -763,50 +701,8 @@ def import_estimator(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Float32 inputs, for conversion to other formats
-
-
-def round_thresholds(booster: lightgbm.Booster) -> str:
-    """Model text up to the best iteration whose thresholds are float32 and decide the same for each float32 value.
-
-    Parameters
-    ----------
-    booster : lightgbm.Booster
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If it splits on categories or has linear leaves.
-    """
-    header, trees, rest = _split_model(booster.model_to_string())
-    for tree in trees:
-        if not re.search(r"^num_cat=0$", tree, re.MULTILINE) or re.search(r"^is_linear=1$", tree, re.MULTILINE):
-            raise ValueError(
-                "the booster has categorical splits or linear leaves, which are not converted: encode categories as "
-                "numbers, and train without linear_tree"
-            )
-    return _TREE_SIZES.sub("", header) + "".join(map(_round_tree, trees)) + rest
-
-
-def _round_tree(tree: str) -> str:
-    def rounded(match: re.Match[str]) -> str:
-        exact = np.array([float(value) for value in match[1].split()])
-        limit = np.finfo(np.float32).max
-        near = np.clip(exact, -limit, limit).astype(np.float32)
-        near = np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
-        return f"threshold={' '.join(repr(float(value)) for value in near)}"
-
-    return re.sub(r"^threshold=(.*)$", rounded, tree, flags=re.MULTILINE)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # LGBMClassifier, for FocalClassifierCV
 
-_STOPPING_NAMES = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
 _ROUND_NAMES = (
     "num_iterations",
     "num_iteration",

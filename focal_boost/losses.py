@@ -7,31 +7,37 @@ The arithmetic is in `focal_boost.kernels`.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, cast
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
+from focal_boost._loss_checks import (
+    Hessian,
+    check_class_weights,
+    check_gamma,
+    check_hessian,
+    check_labels,
+    check_margins,
+    check_max_step,
+    check_out,
+    check_overlap,
+    check_threads,
+    check_weight_range,
+    check_weights,
+    refuse_mask,
+    total_weight,
+)
 from focal_boost.kernels import active as kernels
 from focal_boost.kernels import for_gpu, is_compiled, is_device_array
 
 __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
-
-Hessian = Literal["expected", "exact"]
-
-# Boosters take gradients in single precision. At gamma = 100 a row of probability 1/2 has a gradient of 1e-28, at 130
-# it is lost; class weights and steps beyond these bounds would be rounded to zero or infinity too.
-_LARGEST_GAMMA = 100.0
-_CLASS_WEIGHT_RANGE = (1e-20, 1e20)
-_SMALLEST_STEP = 1e-12
 
 # Class shares are kept this far from 0 and 1, so that the best constant of a class without rows is a finite margin.
 _SHARE_FLOOR = float(np.finfo(np.float64).eps)
@@ -40,195 +46,6 @@ _SHARE_FLOOR = float(np.finfo(np.float64).eps)
 def _kernels_for(*arrays: Any) -> Any:
     """The kernels that compute where the arrays lie: on a GPU if one of them does."""
     return for_gpu() if any(map(is_device_array, arrays)) else kernels
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checks of what the caller passes. `kind` is a module of kernels: arrays are NumPy's or CuPy's as it takes them.
-
-
-def _check_gamma(gamma: Any) -> float:
-    if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
-        raise ValueError(
-            f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
-        )
-    if float(gamma) > _LARGEST_GAMMA:
-        raise ValueError(
-            f"gamma={gamma!r} is above {_LARGEST_GAMMA:g}, where gradients vanish in the single precision of boosters; "
-            "2.0 is the usual choice, and values above 5 are rarely of use"
-        )
-    return float(gamma)
-
-
-def _check_hessian(hessian: Any) -> Hessian:
-    if not isinstance(hessian, str) or hessian not in ("expected", "exact"):
-        raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
-    return cast(Hessian, hessian)
-
-
-def _check_max_step(max_step: Any) -> float | None:
-    if max_step is None:
-        return None
-    if isinstance(max_step, bool) or not isinstance(max_step, Real) or not float(max_step) > 0:
-        raise ValueError(f"max_step={max_step!r} is not a positive number; use a bound such as 8.0, or None for none")
-    if max_step < _SMALLEST_STEP:
-        raise ValueError(
-            f"max_step={max_step!r} is below {_SMALLEST_STEP:g}, where the curvature overflows the single precision of "
-            "boosters; use a bound such as 8.0, and a learning rate for small steps"
-        )
-    return float(max_step)
-
-
-def _check_class_weights(alpha: Any, n_classes: int) -> tuple[float, ...]:
-    """One positive weight per class from a sequence."""
-    if isinstance(alpha, (str, bytes)) or not isinstance(alpha, (Sequence, np.ndarray)):
-        raise ValueError(
-            f"alpha={alpha!r} is not understood by a loss; use None or one positive weight per class. "
-            "Mappings from label to weight and 'balanced' need the labels: pass them to FocalClassifier"
-        )
-    try:
-        weights = np.asarray(alpha, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"alpha={alpha!r} holds something that is no number; pass one positive weight per class"
-        ) from None
-    if weights.shape != (n_classes,):
-        raise ValueError(
-            f"alpha={alpha!r} holds {weights.size} weights, not one each for {n_classes} classes; pass one positive "
-            "weight per class, in their order"
-        )
-    if not np.all(np.isfinite(weights) & (weights > 0)):
-        raise ValueError(
-            f"alpha={alpha!r} holds a weight that is not a positive finite number; to leave a class out of training, "
-            "remove its rows"
-        )
-    return tuple(float(weight) for weight in weights)
-
-
-def _check_weight_range(alpha: Any, weights: Sequence[float]) -> None:
-    low, high = _CLASS_WEIGHT_RANGE
-    if not all(low <= weight <= high for weight in weights):
-        raise ValueError(
-            f"alpha={alpha!r} makes class weights outside [{low:g}, {high:g}], which single precision rounds to zero "
-            "or infinity; only the ratio of class weights matters, so scale them"
-        )
-
-
-def refuse_mask(values: Any, name: str) -> None:
-    """Refuse masked arrays with masked values, which NumPy would take as if they were not.
-
-    Parameters
-    ----------
-    values : array-like
-    name : str
-        What the caller calls it.
-
-    Raises
-    ------
-    ValueError
-        If any value is masked.
-    """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError(
-            f"{name} is a masked array with {np.ma.count_masked(values)} masked values, whose mask would be ignored; "
-            "fill them (features: with numpy.nan), or drop their rows"
-        )
-
-
-def _check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
-    """Return margins as a float32 or float64 array; no copy if it is one.
-
-    A multiclass loss takes (n, K); a binary one (n,), or (n, K) for K labels that are each yes or no.
-    """
-    refuse_mask(raw_prediction, "raw_prediction")
-    z = kind.asarray(raw_prediction)
-    if z.dtype not in (np.float32, np.float64):
-        if z.dtype.kind not in "biuf":
-            raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real: pass float32 or float64")
-        z = z.astype(np.float64)
-    if n_outputs == 1:
-        if z.ndim == 2 and z.shape[1] == 1:
-            z = z[:, 0]
-        if z.ndim not in (1, 2) or (z.ndim == 2 and not z.shape[1]):
-            raise ValueError(
-                f"raw_prediction has shape {z.shape}, but a binary loss takes one margin a row, shape (n,), or one for "
-                "each of K labels, shape (n, K); for K classes that exclude each other use MulticlassFocalLoss"
-            )
-    elif z.ndim != 2 or z.shape[1] != n_outputs:
-        raise ValueError(
-            f"raw_prediction has shape {z.shape}, but a loss with {n_outputs} classes takes shape (n, {n_outputs}); "
-            "margins that come as one vector must be reshaped first (in the order of the booster that made them)"
-        )
-    return z
-
-
-def _check_labels(y_true: Any, shape: tuple[int, ...], kind: Any) -> Any:
-    """Labels as a numeric array of this shape. Their values are checked in the pass of the kernels."""
-    refuse_mask(y_true, "y_true")
-    y = kind.asarray(y_true)
-    if len(shape) == 1 and y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.dtype.kind not in "biuf":
-        raise ValueError(
-            f"y_true has dtype {y.dtype}, but a loss takes encoded classes (numbers); "
-            "use FocalClassifier for labels of any kind, or encode them with sklearn.preprocessing.LabelEncoder"
-        )
-    if y.shape != shape:
-        if len(shape) == 2:
-            raise ValueError(
-                f"raw_prediction has shape {shape}, but y_true has shape {y.shape}: a binary loss takes one margin for "
-                "each label, both of shape (n,) or both (n, K); for K classes that exclude each other use "
-                "MulticlassFocalLoss"
-            )
-        raise ValueError(f"y_true has shape {y.shape}, but raw_prediction has {shape[0]} rows: pass one label a row")
-    return y
-
-
-def _check_weights(sample_weight: Any, n: int, kind: Any, *, in_kernel: bool = False) -> Any:
-    """Weights as a numeric array of shape (n,), or None; `in_kernel`: if on a GPU, the kernel checks the values."""
-    if sample_weight is None:
-        return None
-    refuse_mask(sample_weight, "sample_weight")
-    weight = kind.asarray(sample_weight)
-    if weight.dtype.kind not in "biuf":
-        raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers; pass float64")
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight has shape {weight.shape}, but there are {n} rows: pass one weight a row")
-    if in_kernel and kind.arrays is not np:
-        return weight
-    # A NaN makes either extreme NaN; one pass each and no temporary.
-    if n and not (weight.min() >= 0 and weight.max() < np.inf):
-        bad = weight[~((weight >= 0) & (weight < np.inf))][0]
-        raise ValueError(f"sample_weight holds {bad}, but weights must be finite and >= 0; drop such rows")
-    return weight
-
-
-def check_n_threads(n_threads: Any) -> int | None:
-    """Return a number of threads as it is given.
-
-    Parameters
-    ----------
-    n_threads : int or None
-
-    Returns
-    -------
-    int or None
-
-    Raises
-    ------
-    ValueError
-        If it is neither an integer nor None.
-    """
-    if n_threads is None or (isinstance(n_threads, Integral) and not isinstance(n_threads, bool)):
-        return None if n_threads is None else int(n_threads)
-    raise ValueError(f"n_threads={n_threads!r} is not an integer; pass a number of threads, or None for all processors")
-
-
-def _check_threads(n_threads: int | None) -> int:
-    """Number of threads: as given, or all processors that this process may use for None and numbers below 1."""
-    check_n_threads(n_threads)
-    if n_threads is not None and n_threads > 0:
-        return int(n_threads)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _SLOW_ELEMENTS = 1_000_000
@@ -244,42 +61,6 @@ def _warn_of_numpy() -> None:
         UserWarning,
         stacklevel=4,
     )
-
-
-def _check_out(out: Any, name: str, like: Any, kind: Any) -> Any:
-    """The caller's output array, or a new one with dtype, shape and memory order of the margins."""
-    if out is None:
-        return kind.arrays.empty_like(like)
-    if not isinstance(out, kind.arrays.ndarray) or out.dtype not in (np.float32, np.float64):
-        library = "NumPy" if kind.arrays is np else "CuPy"
-        got = f"{type(out).__module__}.{type(out).__name__} of {getattr(out, 'dtype', 'no dtype')}"
-        raise ValueError(f"{name} must be a float32 or float64 {library} array, as the other arrays are; got {got}")
-    if out.shape != like.shape:
-        raise ValueError(f"{name} has shape {out.shape}, but raw_prediction has shape {like.shape}: they must agree")
-    if kind.arrays is np and not out.flags.writeable:
-        raise ValueError(f"{name} is read-only; pass an array that may be written to")
-    return out
-
-
-def _check_overlap(outputs: dict[str, np.ndarray], inputs: dict[str, Any]) -> None:
-    """Refuse outputs that would overwrite what is still to be read, or each other.
-
-    Margins may be overwritten in place: an output that is the very same memory is written row by row after reading.
-    """
-    names = list(outputs)
-    pairs = [(name, outputs[name], other, outputs[other]) for name, other in itertools.pairwise(names)]
-    pairs += [(name, out, other, x) for name, out in outputs.items() for other, x in inputs.items()]
-    for name, out, other, x in pairs:
-        in_place = other == "raw_prediction" and (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
-        if isinstance(x, np.ndarray) and not in_place and np.may_share_memory(out, x) and _shares_memory(out, x):
-            raise ValueError(f"{name} overlaps {other} in memory; pass an array of its own")
-
-
-def _shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:  # interleaved in a way that takes long to tell apart
-        return True
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -332,12 +113,12 @@ class _FocalLoss:
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight)
-        z = _check_margins(raw_prediction, self.n_outputs, kind)
+        z = check_margins(raw_prediction, self.n_outputs, kind)
         if not len(z):
             raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
-        weight = _check_weights(sample_weight, len(z), kind)
+        weight = check_weights(sample_weight, len(z), kind)
         losses = self.loss(y_true, z, weight, kind.arrays.empty(self._label_shape(z)), n_threads, intercept=intercept)
-        total = len(z) if weight is None else _total(weight)
+        total = len(z) if weight is None else total_weight(weight)
         return float(losses.sum() / (total * (losses.size // len(z))))
 
     def loss(
@@ -379,14 +160,14 @@ class _FocalLoss:
             If shapes disagree or a label or weight is not allowed.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, loss_out)
-        z = _check_margins(raw_prediction, self.n_outputs, kind)
-        y = _check_labels(y_true, self._label_shape(z), kind)
-        weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
+        z = check_margins(raw_prediction, self.n_outputs, kind)
+        y = check_labels(y_true, self._label_shape(z), kind)
+        weight = check_weights(sample_weight, len(z), kind, in_kernel=True)
         shape = self._label_shape(z)
         out = kind.arrays.empty(shape, dtype=z.dtype) if loss_out is None else loss_out
-        out = _check_out(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
+        out = check_out(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
         if loss_out is not None and kind.arrays is np:
-            _check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
+            check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
         z, offset = self._offset(intercept, z, kind)
         self._run(kind, "loss", (y, z, weight), self._class_weight, (), (out,), n_threads, offset)
         return out
@@ -441,13 +222,13 @@ class _FocalLoss:
             If shapes disagree, a label or weight is not allowed, or an output array is read-only.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, gradient_out, hessian_out)
-        z = _check_margins(raw_prediction, self.n_outputs, kind)
-        y = _check_labels(y_true, self._label_shape(z), kind)
-        weight = _check_weights(sample_weight, len(z), kind, in_kernel=True)
-        gradient = _check_out(gradient_out, "gradient_out", z, kind)
-        hessian = _check_out(hessian_out, "hessian_out", z, kind)
+        z = check_margins(raw_prediction, self.n_outputs, kind)
+        y = check_labels(y_true, self._label_shape(z), kind)
+        weight = check_weights(sample_weight, len(z), kind, in_kernel=True)
+        gradient = check_out(gradient_out, "gradient_out", z, kind)
+        hessian = check_out(hessian_out, "hessian_out", z, kind)
         if kind.arrays is np and (gradient_out is not None or hessian_out is not None):
-            _check_overlap(
+            check_overlap(
                 {"gradient_out": gradient, "hessian_out": hessian},
                 {"raw_prediction": z, "y_true": y, "sample_weight": weight},
             )
@@ -507,6 +288,48 @@ class _FocalLoss:
             for loss, z in ((this, margin), (log_loss, np.reshape(start, margin.shape)))
         )
         return float(other / own)
+
+    def posterior_log_loss(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any = None,
+        n_threads: int | None = 1,
+        *,
+        intercept: Any = None,
+    ) -> float:
+        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,), or (n, K) for the binary loss of K labels
+            Classes 0 to K - 1; for the binary loss also soft labels in [0, 1].
+        raw_prediction : array-like of shape (n,), or (n, K) for the multiclass loss or K labels
+            Margins, float32 or float64, any strides.
+        sample_weight : array-like of shape (n,), default=None
+            Finite weights >= 0, not all zero.
+        n_threads : int or None, default=1
+            Threads, where the kernels are compiled; None and numbers below 1 are all processors.
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
+            Added to the margins of each row.
+
+        Returns
+        -------
+        float
+            Accumulated in double precision; of K labels the mean.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
+        """
+        z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
+        margins = self._posterior_margins(z, n_threads, intercept)
+        return make_loss(self.n_classes, gamma=0.0)(y_true, margins, sample_weight, n_threads)
+
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+        """Margins, float64, that mean to the log loss without class weights what `z` mean to this loss."""
+        raise NotImplementedError
 
     def check_intercept(self, intercept: Any = None) -> Any:
         """Return a start margin in its canonical form.
@@ -592,17 +415,10 @@ class _FocalLoss:
             )
             flat = tuple(out.reshape(-1) for out in outputs)
         run = getattr(kind, f"{self._kind}_{name}")
-        run(*inputs, self.gamma, class_weight, *settings, *flat, _check_threads(n_threads), offset)
+        run(*inputs, self.gamma, class_weight, *settings, *flat, check_threads(n_threads), offset)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
                 out[...] = values.reshape(out.shape)
-
-
-def _total(weight: Any) -> float:
-    total = float(weight.sum(dtype=np.float64))
-    if not total > 0:
-        raise ValueError("sample_weight is zero in every row: at least one row must count")
-    return total
 
 
 def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> np.ndarray:
@@ -687,14 +503,14 @@ class BinaryFocalLoss(_FocalLoss):
                 )
             weights = (1.0 - alpha, alpha)
         else:
-            alpha = weights = _check_class_weights(self.alpha, 2)
-        _check_weight_range(self.alpha, weights)
+            alpha = weights = check_class_weights(self.alpha, 2)
+        check_weight_range(self.alpha, weights)
         _freeze(
             self,
-            gamma=_check_gamma(self.gamma),
+            gamma=check_gamma(self.gamma),
             alpha=alpha,
-            hessian=_check_hessian(self.hessian),
-            max_step=_check_max_step(self.max_step),
+            hessian=check_hessian(self.hessian),
+            max_step=check_max_step(self.max_step),
             _class_weight=weights,
         )
 
@@ -723,14 +539,14 @@ class BinaryFocalLoss(_FocalLoss):
         y = kind.asarray(y_true)
         if y.ndim == 2 and y.shape[1] > 1:
             return np.array([self.fit_intercept_only(label, sample_weight) for label in y.T])
-        y = _check_labels(y, (len(y) if y.ndim else 0,), kind)
-        weight = _check_weights(sample_weight, len(y), kind)
+        y = check_labels(y, (len(y) if y.ndim else 0,), kind)
+        weight = check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
         if not (y.min() >= 0 and y.max() <= 1):
             raise ValueError(f"y_true ranges from {y.min()} to {y.max()}, but binary labels must lie in [0, 1]")
         if weight is not None:
-            _total(weight)
+            total_weight(weight)
         return self._intercept_of_share(float(kind.arrays.average(y, weights=weight)))
 
     def _intercept_of_share(self, share: float) -> float:
@@ -738,7 +554,7 @@ class BinaryFocalLoss(_FocalLoss):
         target = math.log(share) - math.log1p(-share)
 
         def excess(z: float) -> float:
-            return float(self._posterior_logit(np.array([z]))[0]) - target
+            return float(self._posterior_margins(np.array([z]))[0]) - target
 
         # The logit of the posterior is unbounded: the bracket grows until it holds the root.
         bound = 1.0
@@ -762,8 +578,8 @@ class BinaryFocalLoss(_FocalLoss):
             For one margin a row, columns for class 0 and class 1; for margins of K labels, the probability of each.
         """
         kind = _kernels_for(raw_prediction)
-        z = _check_margins(raw_prediction, 1, kind)
-        logit = self._posterior_logit(z) if posterior else z.astype(np.float64)
+        z = check_margins(raw_prediction, 1, kind)
+        logit = self._posterior_margins(z) if posterior else z.astype(np.float64)
         if z.ndim == 2:
             return kind.sigmoid(logit).astype(z.dtype, copy=False)
         proba = kind.arrays.empty((len(z), 2), dtype=z.dtype)
@@ -771,33 +587,12 @@ class BinaryFocalLoss(_FocalLoss):
         proba[:, 1] = kind.sigmoid(logit)
         return proba
 
-    def _posterior_logit(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
         logit = kind.arrays.empty(z.shape)
         z, offset = self._offset(intercept, z, kind)
         self._run(kind, "posterior_logit", (z,), self._class_weight, (), (logit,), n_threads, offset)
         return logit
-
-    def posterior_log_loss(
-        self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        n_threads: int | None = 1,
-        *,
-        intercept: Any = None,
-    ) -> float:
-        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
-
-        Parameters and errors are those of calling the loss.
-
-        Returns
-        -------
-        float
-        """
-        z = _check_margins(raw_prediction, 1, _kernels_for(y_true, raw_prediction, sample_weight))
-        logit = self._posterior_logit(z, n_threads, intercept)
-        return BinaryFocalLoss(gamma=0.0)(y_true, logit, sample_weight, n_threads)
 
 
 @dataclass(frozen=True)
@@ -854,16 +649,16 @@ class MulticlassFocalLoss(_FocalLoss):
         k = self.n_classes
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 2:
             raise ValueError(f"n_classes={k!r} is not an integer >= 2; pass the number of classes")
-        alpha = None if self.alpha is None else _check_class_weights(self.alpha, int(k))
-        _check_weight_range(self.alpha, alpha or ())
+        alpha = None if self.alpha is None else check_class_weights(self.alpha, int(k))
+        check_weight_range(self.alpha, alpha or ())
         _freeze(
             self,
             n_classes=int(k),
             n_outputs=int(k),
-            gamma=_check_gamma(self.gamma),
+            gamma=check_gamma(self.gamma),
             alpha=alpha,
-            hessian=_check_hessian(self.hessian),
-            max_step=_check_max_step(self.max_step),
+            hessian=check_hessian(self.hessian),
+            max_step=check_max_step(self.max_step),
             _class_weight=np.ones(k) if alpha is None else np.array(alpha),
         )
         self._class_weight.flags.writeable = False
@@ -891,12 +686,12 @@ class MulticlassFocalLoss(_FocalLoss):
         """
         kind = _kernels_for(y_true, sample_weight)
         y = kind.asarray(y_true)
-        y = _check_labels(y, (len(y) if y.ndim else 0,), kind)
-        weight = _check_weights(sample_weight, len(y), kind)
+        y = check_labels(y, (len(y) if y.ndim else 0,), kind)
+        weight = check_weights(sample_weight, len(y), kind)
         if not len(y):
             raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
         if weight is not None:
-            _total(weight)
+            total_weight(weight)
         # The kernels refuse labels that are no classes; a constant margin makes that one cheap pass.
         self.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
         return self._intercept_of_shares(_class_shares(y, weight, self.n_classes, kind))
@@ -946,37 +741,41 @@ class MulticlassFocalLoss(_FocalLoss):
             In the dtype of the margins; rows sum to 1.
         """
         kind = _kernels_for(raw_prediction)
-        z = _check_margins(raw_prediction, self.n_outputs, kind)
-        logits = self._log_posterior(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
+        z = check_margins(raw_prediction, self.n_outputs, kind)
+        logits = self._posterior_margins(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
         return kind.softmax(logits).astype(z.dtype, copy=False)
 
-    def _log_posterior(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)
         out = kind.arrays.empty_like(z, dtype=np.float64)
         z, offset = self._offset(intercept, z, kind)
         self._run(kind, "log_posterior", (z,), self._class_weight, (), (out,), n_threads, offset)
         return out
 
-    def posterior_log_loss(
-        self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        n_threads: int | None = 1,
-        *,
-        intercept: Any = None,
-    ) -> float:
-        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
 
-        Parameters and errors are those of calling the loss.
+# What describes a loss besides its number of classes, in the names of its constructor.
+PARAMETERS = ("gamma", "alpha", "hessian", "max_step")
 
-        Returns
-        -------
-        float
-        """
-        z = _check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
-        logits = self._log_posterior(z, n_threads, intercept)
-        return MulticlassFocalLoss(self.n_classes, gamma=0.0)(y_true, logits, sample_weight, n_threads)
+
+def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | MulticlassFocalLoss:
+    """Make the loss for a number of classes.
+
+    Parameters
+    ----------
+    n_classes : int
+    **parameters
+        By the names in `PARAMETERS`.
+
+    Returns
+    -------
+    BinaryFocalLoss or MulticlassFocalLoss
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its domain.
+    """
+    return BinaryFocalLoss(**parameters) if n_classes == 2 else MulticlassFocalLoss(n_classes, **parameters)
 
 
 def _freeze(loss: _FocalLoss, **checked: Any) -> None:

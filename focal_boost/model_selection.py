@@ -25,6 +25,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from focal_boost._adapter import names
 from focal_boost._validation import check_sample_weight, encode
 from focal_boost.classifier import FocalClassifier
 
@@ -48,20 +49,19 @@ _REFUSED = {
             "eval_X",
             "eval_y",
             "eval_names",
-            "eval_sample_weight",
             "eval_class_weight",
             "eval_metric",
-            "sample_weight_eval_set",
+            *names("eval_weights"),
         ),
         "the rows that a fold holds out are its evaluation set; to choose on rows of your own add them to X and y "
         "and pass cv=PredefinedSplit(...)",
     ),
     **dict.fromkeys(
-        ("init_score", "eval_init_score", "base_margin", "base_margin_eval_set"),
+        (*names("start_margins"), *names("eval_start_margins")),
         "start margins are no part of what is scored; train FocalClassifier with the chosen gamma instead",
     ),
     **dict.fromkeys(
-        ("init_model", "xgb_model"),
+        names("earlier"),
         "an earlier model has seen the rows that a fold holds out; continue FocalClassifier with the chosen gamma",
     ),
 }
@@ -314,17 +314,51 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         return model.fit(data.X, data.y, data.weight, **data.fit_params)
 
     def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Margins of the best model; parameters and shape as for `FocalClassifier.decision_function`."""
+        """Margins of the best model, intercept included.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) for more than two classes
+        """
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X, **predict_params)
 
     def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Posterior probabilities of the best model, as of `FocalClassifier.predict_proba`."""
+        """Posterior probabilities of the best model.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns in the order of `classes_`; rows sum to 1.
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X, **predict_params)
 
     def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
-        """Most probable label of each row by the best model; ndarray of shape (n,)."""
+        """Most probable label of each row by the best model.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        **predict_params
+            The inner estimator's own arguments of ``predict``, such as ``iteration_range`` or ``num_iteration``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict(X, **predict_params)
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from focal_boost._adapter import library_of
+
 __all__ = ["to_onnx"]
 
 _OPSET, _ML_OPSET = 17, 3
@@ -56,8 +58,8 @@ def to_onnx(model: Any) -> Any:
             f"the model has {len(model.classes_)} columns of labels, which the graph does not express: train a model a "
             "label with sklearn.multioutput.MultiOutputClassifier and convert each"
         )
-    module = type(model.estimator_).__module__.partition(".")[0]
-    trees, outputs = _convert_xgboost(model) if module == "xgboost" else _convert_lightgbm(model)
+    convert = {"focal_boost.xgboost": _convert_xgboost, "focal_boost.lightgbm": _convert_lightgbm}
+    trees, outputs = convert[library_of(model.estimator_).__name__](model)
     loss = model.loss_
     nodes = _Nodes()
     nodes.append(_margins_node(trees, outputs, loss.n_outputs))
@@ -121,7 +123,7 @@ def _convert_lightgbm(model: Any) -> tuple[Any, list[int]]:
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    from focal_boost.lightgbm import round_thresholds
+    from focal_boost._lightgbm_text import round_thresholds
 
     booster = lightgbm.Booster(model_str=round_thresholds(model.estimator_.booster_))
     shape = [None, model.n_features_in_]

@@ -8,7 +8,6 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from xgboost import collective
 
 from focal_boost import _xgboost_rounds as rounds
 from focal_boost._booster_check import check_xgboost
-from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, check_n_threads
+from focal_boost._objective import Objective
+from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["FocalObjective", "train"]
 
@@ -28,11 +28,14 @@ _SOFTMAX_HESSIAN_SCALE = 2.0
 # Whether FocalClassifier may pass labels of shape (n, K).
 MULTILABEL = True
 
+# Of margins.
+MARGIN_DTYPE = np.float32
+
 # base_score is stored as a float32 probability: the margins beyond which it would be rounded to 0 or 1.
 _MARGIN_LIMIT = 16.0
 
 
-class FocalObjective:
+class FocalObjective(Objective):
     """A focal loss as XGBoost wants it: the same object for train, cv, XGBClassifier and Dask.
 
     Parameters
@@ -87,31 +90,7 @@ class FocalObjective:
     (200, 2)
     """
 
-    def __init__(
-        self,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        intercept: Any = None,
-        n_threads: int | None = None,
-        *,
-        scale: Any = 1.0,
-    ) -> None:
-        if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
-            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
-        self.loss = loss
-        self.intercept = loss.check_intercept(intercept)
-        self.n_threads = check_n_threads(n_threads)
-        per_label = isinstance(scale, np.ndarray) and scale.ndim == 1 and loss.n_outputs == 1
-        if (
-            isinstance(scale, bool)
-            or not (per_label or isinstance(scale, Real))
-            or not np.all((scale > 0) & (scale < math.inf))
-        ):
-            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
-        self.scale: Any = np.array(scale) if per_label else float(scale)
-
-    def __repr__(self) -> str:
-        scale = "" if np.all(self.scale == 1.0) else f", scale={self.scale!r}"
-        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
+    _takes_labels = True
 
     @property
     def params(self) -> dict[str, Any]:

@@ -134,6 +134,23 @@ def test_onnx_decides_like_the_booster_on_a_threshold(make):
     np.testing.assert_allclose(margins[:, 0], model.decision_function(X), atol=1e-5)
 
 
+class DerivedXGB(xgb.XGBClassifier):
+    """A class of the user's own, in a module that is not the library's."""
+
+
+class DerivedLGBM(lgb.LGBMClassifier):
+    """The same for LightGBM."""
+
+
+@pytest.mark.parametrize(("derived", "quiet"), [(DerivedXGB, {}), (DerivedLGBM, {"verbosity": -1})])
+def test_onnx_of_a_derived_estimator(derived, quiet):
+    table = draw(200)
+    X = table.X.astype(np.float32)
+    model = FocalClassifier(derived(n_estimators=3, n_jobs=1, **quiet)).fit(X, table.y)
+    margins, _ = run_onnx(model, X)
+    np.testing.assert_allclose(margins[:, 0], model.decision_function(X), atol=1e-5)
+
+
 @each_booster
 def test_onnx_stops_at_the_best_round(make):
     table, valid = draw(600), draw(300, seed=1)
@@ -173,10 +190,10 @@ def test_onnx_posterior_is_exact_at_margins_of_any_size(n_classes, gamma):
     grid = np.array([-800.0, -50.0, -36.0, -5.0, -1e-8, 0.0, 1e-8, 5.0, 36.0, 50.0, 800.0])
     if n_classes == 2:
         z = grid[:, None]
-        expected = loss._posterior_logit(grid)[:, None]
+        expected = loss._posterior_margins(grid)[:, None]
     else:
         z = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(-1, 3)
-        expected = loss._log_posterior(z)
+        expected = loss._posterior_margins(z)
     (found,) = session.run(None, {"margins": z})
     assert np.isfinite(found).all()
     if n_classes == 3:
