@@ -180,9 +180,9 @@ def rounding(binary: dict[float, Derivatives]) -> str:
 
 EXPLANATION = """\
 Against derivatives with 50 digits and more: gamma {gammas}; margins from -800 to 800; no class weights; {binary} binary
-derivatives of each order, {multiclass} with five classes. Relative and absolute: largest error where |margin| <= 20 (five
-classes: where the margins of a row differ by at most 40). Wrong sign, not finite (NaN or infinite): number of gradients
-/ second derivatives, at any margin. float32: margins given in single precision."""
+derivatives of each order, {multiclass} with five classes. Relative and absolute: largest error where |margin| <= 20
+(five classes: where the margins of a row differ by at most 40). Wrong sign, not finite (NaN or infinite): number of
+gradients / second derivatives, at any margin. float32: margins given in single precision."""
 
 
 def main() -> None:
