@@ -109,7 +109,7 @@ def text(error: Exception) -> str:
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
     said = " ".join(str(error).split())
     said = re.sub(r"0x[0-9a-f]{4,}", "0x…", said)
-    said = re.sub(r"\bnp\.\w+\(([^()]*)\)", r"\1", said)
+    said = re.sub(r"\b(?:np|numpy)\.\w+\(([^()]*)\)", r"\1", said)
     said = re.sub(r"\((\w+=[^()]*, ){4}[^()]*\)", "(…)", said)
     return kind + re.sub(r"(\[[^][]{40}[^][,]*,)[^][]*\]", r"\1 …]", said)
 
