@@ -30,7 +30,7 @@ examples-all:
 
 # Warnings are errors: a link that leads nowhere, a docstring that is no reStructuredText.
 docs: $(VENV)/docs.stamp
-	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d docs/_build/doctrees docs docs/_build/html
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -27,6 +27,8 @@ DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
 
 _SCHEME = "repository"
+_DATA = (".png", ".csv")
+_SOURCES = (".py", ".hpp", ".cpp", ".cuh", ".sh")
 _INCLUDE = re.compile(r"^```\{include\} (\S+\.md)\n```$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 _CODE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
@@ -89,9 +91,11 @@ def _new_link(app: Any, page: Path, target: Path, fragment: str) -> str:
     target = target.resolve()
     target = app.env.page_of_file.get(target, target)
     local = os.path.relpath(target, page.parent).replace(os.sep, "/")
-    if target.suffix == ".png" or target.is_relative_to(DOCS) or not target.exists():
-        return local + fragment  # MyST warns of what is not there
+    if target.suffix in _DATA or target.is_relative_to(DOCS) or not target.exists():
+        return local + fragment  # MyST copies data, and warns of what is not there
     app.env.linked_files.add(target)
+    if target.is_dir():
+        app.env.linked_files |= {file for file in target.iterdir() if file.suffix in _SOURCES}
     shown = os.path.relpath(DOCS / _page_name(target), page.parent).replace(os.sep, "/")
     line = re.match(r"#L(\d+)", fragment)
     return f"{_SCHEME}:{shown}.html" + (f"#L-{line[1]}" if line else "")
@@ -105,13 +109,19 @@ def file_pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Pages that show the linked files; of a folder, what is in it."""
     for file in sorted(app.env.linked_files):
         title = file.relative_to(ROOT).as_posix()
-        body = _folder(file) if file.is_dir() else _code(file)
+        body = _folder(file, app.env.linked_files) if file.is_dir() else _code(file)
         yield _page_name(file), {"title": title, "body": f"<h1>{escape(title)}</h1>{body}"}, "page.html"
 
 
-def _folder(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith((".", "__")))
-    return "<ul>" + "".join(f"<li><code>{escape(name)}</code></li>" for name in names) + "</ul>"
+def _folder(folder: Path, shown: set[Path]) -> str:
+    items = []
+    for path in sorted(folder.iterdir()):
+        name = f"<code>{escape(path.name)}</code>"
+        if path in shown:
+            name = f'<a href="{escape(folder.name)}/{escape(path.name)}.html">{name}</a>'
+        if not path.name.startswith((".", "__")):
+            items.append(f"<li>{name}</li>")
+    return f"<ul>{''.join(items)}</ul>"
 
 
 def _code(file: Path) -> str:
