@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
 #   make demo   the main job on a real table, with a printed report and a picture in demo/
 #   make test   the whole test suite
+#   make docs   the documentation site, in docs/_build/html
 #   make examples-all   every example, those that need Ray, Spark and the like included, in .venv-recipes
 # Each makes its own virtual environment. PYTHON=python3.13 chooses another interpreter.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest examples-all lint sanitize cuda-check clean
+.PHONY: demo test test-lowest examples-all docs lint sanitize cuda-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
@@ -26,6 +27,10 @@ RECIPES_VENV ?= .venv-recipes
 examples-all:
 	$(MAKE) VENV=$(RECIPES_VENV) $(RECIPES_VENV)/recipes.stamp
 	set -e; for example in examples/[!_]*.py; do echo "== $$example"; $(RECIPES_VENV)/bin/python $$example; done
+
+# Warnings are errors: a link that leads nowhere, a docstring that is no reStructuredText.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d docs/_build/doctrees docs docs/_build/html
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -55,4 +60,4 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(RECIPES_VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RECIPES_VENV) build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

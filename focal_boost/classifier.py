@@ -61,12 +61,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (K,), or list of K ndarrays
         Labels, sorted. For y of shape (n, K), 0 and 1 for each column, as scikit-learn's forests have it.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has column names.
     loss_ : BinaryFocalLoss or MulticlassFocalLoss
     estimator_ : XGBClassifier, XGBRFClassifier or LGBMClassifier
         Fitted on labels 0 to K - 1. Its saved model file stands alone and gives sigma or softmax of the margins.
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (`n_features_in_`,)
     evals_result_ : dict
         Metrics of each `eval_set` in each round, as the library reports them; empty without one.
     best_iteration_ : int or None
@@ -259,7 +259,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def feature_importances_(self) -> np.ndarray:
-        """Importance of each feature, as the inner estimator counts it; ndarray of shape (n_features_in_,)."""
+        """Importance of each feature, as the inner estimator counts it; ndarray of shape (`n_features_in_`,)."""
         check_is_fitted(self)
         return self.estimator_.feature_importances_
 

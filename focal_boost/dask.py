@@ -79,7 +79,7 @@ class DaskFocalClassifier(FocalClassifier):
 
     See Also
     --------
-    FocalClassifier : the same on one machine; `to_local` gives one.
+    focal_boost.FocalClassifier : the same on one machine; `to_local` gives one.
 
     Notes
     -----

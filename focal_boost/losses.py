@@ -457,7 +457,7 @@ class BinaryFocalLoss(_FocalLoss):
         Curvature: expected over the label, always positive (Fisher scoring on the posterior), or the signed second
         derivative, negative for badly misclassified rows.
     max_step : float or None, default=8.0
-        Raises the curvature to at least |gradient| / max_step, so that no leaf of a Newton booster exceeds it.
+        Raises the curvature to at least ``|gradient| / max_step``, so that no leaf of a Newton booster exceeds it.
 
     Raises
     ------
@@ -570,7 +570,8 @@ class BinaryFocalLoss(_FocalLoss):
         raw_prediction : array-like of shape (n,) or (n, K)
             Margins, float32 or float64.
         posterior : bool, default=True
-            True: the class posterior of a focal-trained model, which undoes gamma and alpha [2]_. False: sigma(z).
+            True: the class posterior of a focal-trained model, which undoes gamma and alpha (Charoenphakdee et
+            al., 2021). False: sigma(z).
 
         Returns
         -------
@@ -612,7 +613,7 @@ class MulticlassFocalLoss(_FocalLoss):
     hessian : {"expected", "exact"}, default="expected"
         Diagonal curvature: expected over the label, always positive, or the signed second derivative.
     max_step : float or None, default=8.0
-        Raises each entry of the curvature to at least |gradient| / max_step.
+        Raises each entry of the curvature to at least ``|gradient| / max_step``.
 
     Raises
     ------
@@ -733,7 +734,8 @@ class MulticlassFocalLoss(_FocalLoss):
         raw_prediction : array-like of shape (n, K)
             Margins, float32 or float64.
         posterior : bool, default=True
-            True: the class posterior of a focal-trained model, which undoes gamma and alpha [2]_. False: softmax(z).
+            True: the class posterior of a focal-trained model, which undoes gamma and alpha (Charoenphakdee et
+            al., 2021). False: softmax(z).
 
         Returns
         -------

@@ -132,7 +132,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     n_splits_ : int
     classes_ : ndarray of shape (K,)
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has column names.
 
     Notes
@@ -380,7 +380,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
 
     @property
     def feature_importances_(self) -> np.ndarray:
-        """Importance of each feature in the best model; ndarray of shape (n_features_in_,)."""
+        """Importance of each feature in the best model; ndarray of shape (`n_features_in_`,)."""
         check_is_fitted(self)
         return self.best_estimator_.feature_importances_
 

@@ -1,7 +1,8 @@
 """Everything that can be wrong with what is passed to this package, as data: one row for each, with its error.
 
-`test_bad_input` tries every row; documentation can be made from `ROWS`. A row changes one thing in a call that is fine
-otherwise: `change(library)` gives the arguments to replace, by name. Its error is raised before any training.
+`test_bad_input` tries every row; docs/bad_input.md is made from `GROUPS` (scripts/bad_input_table.py). A row changes
+one thing in a call that is fine otherwise: `change(library)` gives the arguments to replace, by name. Its error is
+raised before any training.
 """
 
 from __future__ import annotations
@@ -779,16 +780,40 @@ OBJECTIVES = [
     objective("weights that are too few", (r"shape \(5,\)", "one weight a row"), weights=np.ones(5)),
 ]
 
-ROWS = [
-    *PARAMETERS,
-    *CONFLICTS,
-    *LABELS,
-    *WEIGHTS,
-    *MARGINS,
-    *FEATURES_ROWS,
-    *EVAL_SETS,
-    *EARLIER_MODELS,
-    *PREDICTIONS,
-    *LOSSES,
-    *OBJECTIVES,
-]
+GROUPS = {
+    "Parameters of FocalClassifier": PARAMETERS,
+    "Settings of the booster": CONFLICTS,
+    "Labels": LABELS,
+    "Sample weights": WEIGHTS,
+    "Start margins": MARGINS,
+    "Features": FEATURES_ROWS,
+    "Evaluation sets": EVAL_SETS,
+    "Models to continue": EARLIER_MODELS,
+    "Predictions": PREDICTIONS,
+    "Losses": LOSSES,
+    "Objectives": OBJECTIVES,
+}
+ROWS = [row for rows in GROUPS.values() for row in rows]
+
+# What looks wrong and is not: a fit with these arguments trains.
+FINE = {
+    "a fitted estimator is cloned": lambda library: {"estimator": estimator(library).fit(numbers(), codes())},
+    "None is LGBMClassifier": lambda library: {"estimator": None},
+    "labels as bool": lambda library: {"y": codes().astype(bool)},
+    "labels as float16": lambda library: {"y": codes().astype(np.float16)},
+    "labels at the end of 64 bits": lambda library: {"y": codes().astype(np.uint64) * np.uint64(2**64 - 1)},
+    "labels that are dates": lambda library: {"y": dates()},
+    "a masked array without a mask": lambda library: {"X": np.ma.masked_array(numbers())},
+    "features as float16": lambda library: {"X": numbers().astype(np.float16)},
+    "features as bool": lambda library: {"X": numbers() > 0},
+    "features as objects that are numbers": lambda library: {"X": numbers().astype(object)},
+    "features as lists": lambda library: {"X": numbers().tolist()},
+    "sparse whole numbers": lambda library: {"X": sp.dok_array((numbers() > 0).astype(int))},
+    "weights as bool": lambda library: {"sample_weight": np.arange(N) % 3 > 0},
+    "weights as one number": lambda library: {"sample_weight": 2.0},
+    "weights as objects that are numbers": lambda library: {"sample_weight": np.ones(N).astype(object)},
+    "a class whose weights are zero": lambda library: {"y": names(3), "sample_weight": (codes(3) > 0) * 1.0},
+    "an empty eval_set": lambda library: {"eval_set": []},
+    "an infinite max_step": lambda library: {"max_step": np.inf},
+    "two rows": lambda library: {"X": numbers()[:2], "y": ["a", "b"]},
+}

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from bad_input import ROWS, N, codes, estimator, names, numbers
+from bad_input import FINE, ROWS, N, codes, estimator, names, numbers
 
 from focal_boost import BinaryFocalLoss, FocalClassifier
 
@@ -149,32 +149,6 @@ def test_names_are_unique_and_every_row_says_something():
     keys = [(row.call, row.name, library) for row in ROWS for library in row.libraries]
     assert len(set(keys)) == len(keys)
     assert all(row.says for row in ROWS)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What looks wrong and is not
-
-FINE = {
-    "a fitted estimator is cloned": lambda library: {"estimator": estimator(library).fit(numbers(), codes())},
-    "None is LGBMClassifier": lambda library: {"estimator": None},
-    "labels as bool": lambda library: {"y": codes().astype(bool)},
-    "labels as float16": lambda library: {"y": codes().astype(np.float16)},
-    "labels at the end of 64 bits": lambda library: {"y": codes().astype(np.uint64) * np.uint64(2**64 - 1)},
-    "labels that are dates": lambda library: {"y": np.array(["2020-01-01", "2021-01-01"], "M8[D]")[codes()]},
-    "a masked array without a mask": lambda library: {"X": np.ma.masked_array(numbers())},
-    "features as float16": lambda library: {"X": numbers().astype(np.float16)},
-    "features as bool": lambda library: {"X": numbers() > 0},
-    "features as objects that are numbers": lambda library: {"X": numbers().astype(object)},
-    "features as lists": lambda library: {"X": numbers().tolist()},
-    "sparse whole numbers": lambda library: {"X": __import__("scipy").sparse.dok_array((numbers() > 0).astype(int))},
-    "weights as bool": lambda library: {"sample_weight": np.arange(N) % 3 > 0},
-    "weights as one number": lambda library: {"sample_weight": 2.0},
-    "weights as objects that are numbers": lambda library: {"sample_weight": np.ones(N).astype(object)},
-    "a class whose weights are zero": lambda library: {"y": names(3), "sample_weight": (codes(3) > 0) * 1.0},
-    "an empty eval_set": lambda library: {"eval_set": []},
-    "an infinite max_step": lambda library: {"max_step": np.inf},
-    "two rows": lambda library: {"X": numbers()[:2], "y": ["a", "b"]},
-}
 
 
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
