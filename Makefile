@@ -31,6 +31,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/type_completeness.py
 
 # The tests of the compiled kernels on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/test.stamp
