@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest examples-all docs lint sanitize cuda-check clean
+.PHONY: demo test test-lowest examples-all docs lint sanitize cuda-check dist dist-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
@@ -36,6 +36,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/type_completeness.py
 
 # The tests of the compiled kernels on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/test.stamp
@@ -46,6 +47,28 @@ sanitize: $(VENV)/test.stamp
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 cuda-check:
 	for arch in sm_80 sm_90; do $(NVCC) -std=c++17 -arch=$$arch -I focal_boost/kernels -cubin -o /dev/null tests/focal_device.cu || exit 1; done
+
+# sdist and wheel of the last commit, in dist/: the same bytes wherever and whenever they are built.
+DIST_VENV ?= .venv-dist
+dist: $(DIST_VENV)/dist.stamp
+	PYTHON=$(DIST_VENV)/bin/python sh scripts/dist.sh dist
+
+# Built a second time elsewhere; looked into; installed, and its kernels tested by the tests of the unpacked sdist.
+dist-check: dist
+	PYTHON=$(DIST_VENV)/bin/python sh scripts/dist.sh build/dist-again
+	$(DIST_VENV)/bin/python scripts/check_dist.py dist build/dist-again
+	$(DIST_VENV)/bin/python -m twine check --strict dist/*
+	$(DIST_VENV)/bin/cffconvert --validate
+	rm -rf build/dist-src && mkdir -p build/dist-src
+	tar -xzf dist/focal_boost-*.tar.gz -C build/dist-src --strip-components=1
+	$(PYTHON) -m venv --clear build/dist-venv
+	build/dist-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl 'pytest>=8' 'hypothesis>=6.100' 'mpmath>=1.3'
+	cd build/dist-src && FOCAL_BOOST_KERNELS=native ../dist-venv/bin/python -I -m pytest -q tests/test_native.py tests/test_derivatives.py
+
+$(DIST_VENV)/dist.stamp: scripts/requirements-dist.txt
+	$(PYTHON) -m venv $(DIST_VENV)
+	$(DIST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/requirements-dist.txt
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "focal_boost needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -60,4 +83,4 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(RECIPES_VENV) build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RECIPES_VENV) $(DIST_VENV) build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

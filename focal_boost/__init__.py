@@ -11,6 +11,6 @@ from focal_boost.classifier import FocalClassifier
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 from focal_boost.model_selection import FocalClassifierCV
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = ["BinaryFocalLoss", "FocalClassifier", "FocalClassifierCV", "MulticlassFocalLoss", "show_config"]

@@ -48,7 +48,8 @@ class _Reader:
         kind = self.mark()
         if kind not in "iUIlL":
             raise ValueError("a length in the booster is no integer")
-        return self.scalar(kind)
+        length: int = self.scalar(kind)
+        return length
 
     def scalar(self, kind: str) -> Any:
         form = _SCALARS[kind]

@@ -221,7 +221,8 @@ def _send(peer: socket.socket, records: list[_Record]) -> None:
 
 def _receive(peer: socket.socket) -> list[_Record]:
     (size,) = struct.unpack("!I", _read(peer, 4))
-    return json.loads(_read(peer, size))
+    records: list[_Record] = json.loads(_read(peer, size))
+    return records
 
 
 def _read(peer: socket.socket, size: int) -> bytes:

@@ -10,12 +10,13 @@ import math
 import os
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
+from focal_boost._typing import Hessian
+
 __all__ = [
-    "Hessian",
     "check_class_weights",
     "check_gamma",
     "check_hessian",
@@ -31,8 +32,6 @@ __all__ = [
     "refuse_mask",
     "total_weight",
 ]
-
-Hessian = Literal["expected", "exact"]
 
 # Boosters take gradients in single precision. At gamma = 100 a row of probability 1/2 has a gradient of 1e-28, at 130
 # it is lost; class weights and steps beyond these bounds would be rounded to zero or infinity too.
@@ -55,9 +54,11 @@ def check_gamma(gamma: Any) -> float:
 
 
 def check_hessian(hessian: Any) -> Hessian:
-    if not isinstance(hessian, str) or hessian not in ("expected", "exact"):
-        raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
-    return cast(Hessian, hessian)
+    if isinstance(hessian, str) and hessian == "expected":
+        return "expected"
+    if isinstance(hessian, str) and hessian == "exact":
+        return "exact"
+    raise ValueError(f"hessian={hessian!r} is not known; use 'expected' (always positive) or 'exact' (signed)")
 
 
 def check_max_step(max_step: Any) -> float | None:

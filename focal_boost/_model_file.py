@@ -226,7 +226,8 @@ def _history(evals_result: Any) -> dict[str, dict[str, list[float]]]:
         for values in _values(log):
             if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
                 raise ValueError("evals_result holds something else than lists of numbers")
-    return evals_result
+    history: dict[str, dict[str, list[float]]] = evals_result
+    return history
 
 
 def _values(table: Any) -> list[Any]:

@@ -7,8 +7,10 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from focal_boost._loss_checks import check_n_threads
+from focal_boost._typing import FloatArray
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["Objective"]
@@ -40,18 +42,18 @@ class Objective:
     def __init__(
         self,
         loss: BinaryFocalLoss | MulticlassFocalLoss,
-        intercept: Any = None,
+        intercept: ArrayLike | None = None,
         n_threads: int | None = None,
         *,
-        scale: Any = 1.0,
+        scale: float | FloatArray = 1.0,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
-        self.loss = loss
-        self.intercept = loss.check_intercept(intercept)
+        self.loss: BinaryFocalLoss | MulticlassFocalLoss = loss
+        self.intercept: Any = loss.check_intercept(intercept)
         if loss.n_outputs == 1 and np.ndim(self.intercept) and not self._takes_labels:
             raise ValueError(self._refuse_labels(intercept))
-        self.n_threads = check_n_threads(n_threads)
+        self.n_threads: int | None = check_n_threads(n_threads)
         per_label = isinstance(scale, np.ndarray) and scale.ndim == 1 and loss.n_outputs == 1 and self._takes_labels
         if (
             isinstance(scale, bool)

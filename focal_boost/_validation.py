@@ -66,7 +66,7 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
             f"Complex data not supported: {name} is complex; make classes of it (strings or whole numbers)"
         )
     try:
-        labels = column_or_1d(y, warn=True)
+        labels: np.ndarray = column_or_1d(y, warn=True)
     except ValueError as error:
         raise ValueError(_said(error, name, "pass one label a row, shape (n,)")) from error
     if not len(labels):

@@ -36,12 +36,13 @@ _FRAMES = 4
 
 
 def _config(booster: xgboost.Booster) -> dict[str, Any]:
-    return json.loads(booster.save_config())["learner"]
+    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return learner
 
 
 def _device(booster: xgboost.Booster) -> str:
     """Where a booster really trains: XGBoost has replaced a GPU that is not there by "cpu"."""
-    return _config(booster)["generic_param"]["device"]
+    return str(_config(booster)["generic_param"]["device"])
 
 
 @functools.cache
@@ -130,7 +131,8 @@ def _margins(booster: xgboost.Booster, data: xgboost.DMatrix) -> np.ndarray:
     try:
         return _read_margins(booster, data)
     except AttributeError:  # another version
-        return booster.predict(data, output_margin=True, training=True)
+        margins: np.ndarray = booster.predict(data, output_margin=True, training=True)
+        return margins
 
 
 # ---------------------------------------------------------------------------------------------------------------------

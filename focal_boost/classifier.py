@@ -11,9 +11,10 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from focal_boost import _container, _model_file
 from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
 from focal_boost._loss_checks import refuse_mask
+from focal_boost._typing import AnyArray, FloatArray, Hessian
 from focal_boost._validation import (
     check_features,
     check_indicator,
@@ -32,7 +34,14 @@ from focal_boost._validation import (
 )
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
+if TYPE_CHECKING:
+    from lightgbm import LGBMClassifier
+    from xgboost import XGBClassifier
+
 __all__ = ["FocalClassifier"]
+
+# One weight for the positive class of two, weights in the order of the classes or by label, or the inverse shares.
+Alpha = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float] | Literal["balanced"] | None
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
@@ -106,17 +115,19 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     estimator_: Any
     classes_: Any  # ndarray, or a list of them for several labels
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
     loss_: BinaryFocalLoss | MulticlassFocalLoss
     evals_result_: dict[str, dict[str, list[float]]]
     best_iteration_: int | None
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: XGBClassifier | LGBMClassifier | None = None,
         *,
         gamma: float = 2.0,
-        alpha: Any = None,
-        hessian: str = "expected",
+        alpha: Alpha = None,
+        hessian: Hessian = "expected",
         max_step: float | None = 8.0,
         posterior: bool = True,
     ) -> None:
@@ -128,8 +139,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self.posterior = posterior
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None, **fit_params: Any
-    ) -> FocalClassifier:
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        eval_set: Sequence[tuple[Any, Any]] | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train the inner estimator with focal loss.
 
         Parameters
@@ -198,7 +215,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self.evals_result_ = library.evals_result(inner)
         self.best_iteration_ = library.best_iteration(inner)
 
-    def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
         """Margins of the trees, intercept included.
 
         Parameters
@@ -219,9 +236,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             )
         library = library_of(self.estimator_)
         X = self._check_X(X, library, reset=False)
-        return library.predict_margins(self.estimator_, X, predict_params)
+        margins: FloatArray = library.predict_margins(self.estimator_, X, predict_params)
+        return margins
 
-    def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, **predict_params: Any) -> FloatArray:
         """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
 
         Parameters
@@ -239,7 +257,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         margins = self.decision_function(X, **predict_params)
         return self.loss_.predict_proba(margins, posterior=self.posterior)
 
-    def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def predict(self, X: Any, **predict_params: Any) -> AnyArray:
         """Most probable label of each row, and of each column of y.
 
         Parameters
@@ -255,15 +273,17 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         proba = self.predict_proba(X, **predict_params)
         if isinstance(self.classes_, list):
             return (proba > 0.5).astype(np.int64)
-        return self.classes_[np.argmax(proba, axis=1)]
+        labels: AnyArray = self.classes_[np.argmax(proba, axis=1)]
+        return labels
 
     @property
-    def feature_importances_(self) -> np.ndarray:
+    def feature_importances_(self) -> AnyArray:
         """Importance of each feature, as the inner estimator counts it; ndarray of shape (`n_features_in_`,)."""
         check_is_fitted(self)
-        return self.estimator_.feature_importances_
+        importances: AnyArray = self.estimator_.feature_importances_
+        return importances
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that `load` reads without pickle.
 
         Parameters
@@ -314,7 +334,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         _model_file.save(self, library_of(self.estimator_), path)
 
     @classmethod
-    def load(cls, path: Any) -> FocalClassifier:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a model that `save` wrote: fitted, and ready to be trained again.
 
         Parameters
@@ -340,7 +360,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Nothing in the file is executed, and sizes are bounded. A checksum finds damage, not forgery: the booster is
         parsed by its library, in C++, so load only files from sources that you would load a booster from.
         """
-        return _model_file.load(cls, path)
+        model: Self = _model_file.load(cls, path)
+        return model
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
@@ -439,7 +460,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             return weight
         self._check_class_weight(class_weight)
         inner.set_params(class_weight=None)
-        by_class = compute_sample_weight(class_weight, y)
+        by_class: AnyArray = compute_sample_weight(class_weight, y)
         return by_class if weight is None else weight * by_class
 
     def _check_class_weight(self, class_weight: Any) -> None:

@@ -28,7 +28,8 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import dask
 import dask.array as da
@@ -40,8 +41,10 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost._adapter import library_of, names
+from focal_boost._typing import AnyArray, FloatArray, Hessian
 from focal_boost._validation import check_labels, check_part_weight, check_several
 from focal_boost.classifier import (
+    Alpha,
     FocalClassifier,
     _check_known,
     _eval_pairs,
@@ -112,23 +115,32 @@ class DaskFocalClassifier(FocalClassifier):
     (3, 2)
     """
 
+    evals_result_: dict[str, dict[str, list[float]]]
+    best_iteration_: int | None
+
     def __init__(
         self,
         estimator: Any = None,
         *,
         gamma: float = 2.0,
-        alpha: Any = None,
-        hessian: str = "expected",
+        alpha: Alpha = None,
+        hessian: Hessian = "expected",
         max_step: float | None = 8.0,
         posterior: bool = True,
-        client: Any = None,
+        client: distributed.Client | None = None,
     ) -> None:
         super().__init__(estimator, gamma=gamma, alpha=alpha, hessian=hessian, max_step=max_step, posterior=posterior)
         self.client = client
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None, **fit_params: Any
-    ) -> DaskFocalClassifier:
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        eval_set: Sequence[tuple[Any, Any]] | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train on the cluster.
 
         Parameters
@@ -290,13 +302,13 @@ class DaskFocalClassifier(FocalClassifier):
         local.__dict__.update(fitted)
         return local
 
-    def __sklearn_clone__(self) -> DaskFocalClassifier:
+    def __sklearn_clone__(self) -> Self:
         params = self.get_params(deep=False)
         params["estimator"] = _clone_without_client(self.estimator)
         params["alpha"] = clone(self.alpha, safe=False)
         return type(self)(**params)
 
-    def __copy__(self) -> DaskFocalClassifier:
+    def __copy__(self) -> Self:
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
@@ -375,7 +387,8 @@ class DaskFocalClassifier(FocalClassifier):
         self._check_class_weight(class_weight)
         inner.set_params(class_weight=None)
         if class_weight == "balanced":
-            return counts.sum() / (len(classes) * counts)
+            by_share: FloatArray = counts.sum() / (len(classes) * counts)
+            return by_share
         return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
 
     def _answer(self, X: Any, method: str, params: dict[str, Any]) -> Any:
@@ -411,7 +424,8 @@ def _answer_frame(part: Any, model: FocalClassifier, method: str, params: dict[s
 def _empty_answer(model: FocalClassifier, method: str) -> np.ndarray:
     """What a method answers for no rows: its dtype and columns."""
     if method == "predict":
-        return model.classes_[:0]
+        labels: AnyArray = model.classes_[:0]
+        return labels
     K = len(model.classes_)
     dtype = library_of(model.estimator_).MARGIN_DTYPE
     margins = np.zeros(1 if K == 2 else (1, K), dtype=dtype)
@@ -573,7 +587,7 @@ def _delayed(collection: Any) -> list[Any]:
 
 
 def _length(part: Any) -> int:
-    return part.shape[0]
+    return int(part.shape[0])
 
 
 def _share(y: Any, weight: Any) -> _Share:
@@ -591,7 +605,7 @@ def _codes(labels: Any, classes: np.ndarray) -> np.ndarray:
 
 
 def _weigh(codes: np.ndarray, weight: Any, by_class: np.ndarray) -> np.ndarray:
-    weights = by_class[codes]
+    weights: FloatArray = by_class[codes]
     return weights if weight is None else weights * np.asarray(weight, dtype=np.float64)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import lightgbm
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
@@ -35,7 +36,7 @@ MARGIN_DTYPE = np.float64
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
 
-def _empty(shape: tuple[int, ...], data: Any) -> np.ndarray:
+def _empty(shape: tuple[int, ...], data: Any) -> NDArray[np.float32]:
     """An output array in the order that LightGBM takes without a copy.
 
     LightGBM built with CUDA copies gradients to the GPU from where they lie: faster from memory that the operating
@@ -46,7 +47,8 @@ def _empty(shape: tuple[int, ...], data: Any) -> np.ndarray:
         try:
             import cupyx
 
-            return cupyx.empty_pinned(shape, dtype=np.float32, order="F")
+            pinned: NDArray[np.float32] = cupyx.empty_pinned(shape, dtype=np.float32, order="F")
+            return pinned
         except (ImportError, RuntimeError):  # of CUDA: no driver, no GPU
             pass
     return np.empty(shape, dtype=np.float32, order="F")
@@ -117,7 +119,9 @@ class FocalObjective(Objective):
             return {"objective": self}
         return {"objective": self, "num_class": self.loss.n_classes}
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Gradient and curvature of each row, weights applied.
 
         Parameters
@@ -144,7 +148,9 @@ class FocalObjective(Objective):
             scale=self.scale,
         )
 
-    def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float, bool]]:
+    def metric(
+        self, y_true: ArrayLike, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
+    ) -> list[tuple[str, float, bool]]:
         """Weighted focal loss and posterior log loss, for `feval` or ``eval_metric=``.
 
         Parameters
@@ -539,7 +545,7 @@ _ARROW_NUMBERS = {"bool", "float", "double", *(f"{kind}{size}" for kind in ("int
 _WARNS_OF_NAMES = "eval_X" not in inspect.signature(lightgbm.LGBMClassifier.fit).parameters
 
 
-def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
+def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> NDArray[np.float64]:
     """Margins of a fitted estimator, by its own rule for the best iteration.
 
     Parameters
@@ -553,16 +559,20 @@ def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> n
     -------
     ndarray of shape (n,) or (n, K), float64
     """
+    margins: NDArray[np.float64]
     if not _WARNS_OF_NAMES:
-        return estimator.predict(X, raw_score=True, **predict_params)
+        margins = estimator.predict(X, raw_score=True, **predict_params)
+        return margins
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
-        return estimator.predict(X, raw_score=True, **predict_params)
+        margins = estimator.predict(X, raw_score=True, **predict_params)
+    return margins
 
 
 def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:
     """Return the metrics of each evaluation set in each round; empty without one."""
-    return estimator.evals_result_
+    history: dict[str, dict[str, list[float]]] = estimator.evals_result_
+    return history
 
 
 def best_iteration(estimator: Any) -> int | None:

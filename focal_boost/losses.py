@@ -10,16 +10,17 @@ import functools
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from focal_boost._loss_checks import (
-    Hessian,
     check_class_weights,
     check_gamma,
     check_hessian,
@@ -34,6 +35,7 @@ from focal_boost._loss_checks import (
     refuse_mask,
     total_weight,
 )
+from focal_boost._typing import FloatArray, Hessian
 from focal_boost.kernels import active as kernels
 from focal_boost.kernels import for_gpu, is_compiled, is_device_array
 
@@ -80,12 +82,12 @@ class _FocalLoss:
 
     def __call__(
         self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
+        y_true: ArrayLike,
+        raw_prediction: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         n_threads: int | None = 1,
         *,
-        intercept: Any = None,
+        intercept: ArrayLike | None = None,
     ) -> float:
         """Return the weighted mean of the focal loss.
 
@@ -123,14 +125,14 @@ class _FocalLoss:
 
     def loss(
         self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        loss_out: Any = None,
+        y_true: ArrayLike,
+        raw_prediction: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        loss_out: FloatArray | None = None,
         n_threads: int | None = 1,
         *,
-        intercept: Any = None,
-    ) -> np.ndarray:
+        intercept: ArrayLike | None = None,
+    ) -> FloatArray:
         """Focal loss of each row, times its weight.
 
         Parameters
@@ -164,7 +166,7 @@ class _FocalLoss:
         y = check_labels(y_true, self._label_shape(z), kind)
         weight = check_weights(sample_weight, len(z), kind, in_kernel=True)
         shape = self._label_shape(z)
-        out = kind.arrays.empty(shape, dtype=z.dtype) if loss_out is None else loss_out
+        out: FloatArray = kind.arrays.empty(shape, dtype=z.dtype) if loss_out is None else loss_out
         out = check_out(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
         if loss_out is not None and kind.arrays is np:
             check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
@@ -174,17 +176,17 @@ class _FocalLoss:
 
     def gradient_hessian(
         self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
-        gradient_out: Any = None,
-        hessian_out: Any = None,
+        y_true: ArrayLike,
+        raw_prediction: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        gradient_out: FloatArray | None = None,
+        hessian_out: FloatArray | None = None,
         n_threads: int | None = 1,
         *,
         hessian_scale: float = 1.0,
-        intercept: Any = None,
-        scale: Any = 1.0,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        intercept: ArrayLike | None = None,
+        scale: ArrayLike = 1.0,
+    ) -> tuple[FloatArray, FloatArray]:
         """First and second derivative of each row's loss with respect to its margins, times its weight.
 
         Parameters
@@ -247,13 +249,19 @@ class _FocalLoss:
         self._run(kind, "gradient_hessian", (y, z, weight), class_weight, settings, outputs, n_threads, offset)
         return gradient, hessian
 
-    def _scaled_class_weight(self, scale: float) -> Any:
+    def _scaled_class_weight(self, scale: Any) -> Any:
         if scale == 1.0:
             return self._class_weight
         weights = np.asarray(self._class_weight) * scale
         return tuple(weights.tolist()) if self.n_outputs == 1 else weights
 
-    def log_loss_scale(self, intercept: Any) -> Any:
+    @overload
+    def log_loss_scale(self, intercept: float) -> float: ...
+
+    @overload
+    def log_loss_scale(self, intercept: ArrayLike) -> float | NDArray[np.float64]: ...
+
+    def log_loss_scale(self, intercept: Any) -> float | NDArray[np.float64]:
         """Factor on the loss that gives a constant model the curvature which the log loss has for it.
 
         Boosters compare sums of derivatives with absolute numbers: the L2 penalty of leaves, the least curvature of a
@@ -371,7 +379,8 @@ class _FocalLoss:
 
     def _label_shape(self, z: Any) -> tuple[int, ...]:
         """Shape of labels and losses for these margins."""
-        return z.shape if self.n_outputs == 1 else z.shape[:1]
+        shape: tuple[int, ...] = z.shape
+        return shape if self.n_outputs == 1 else shape[:1]
 
     def _offset(self, intercept: Any, z: Any, kind: Any) -> tuple[Any, Any]:
         """Margins and intercept as the kernels take them: None where there is nothing to add."""
@@ -421,12 +430,12 @@ class _FocalLoss:
                 out[...] = values.reshape(out.shape)
 
 
-def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> np.ndarray:
-    counts = kind.to_host(kind.arrays.bincount(y.astype(np.int64), weights=weight, minlength=n_classes))
-    return counts / counts.sum()
+def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> NDArray[np.float64]:
+    counts: NDArray[Any] = kind.to_host(kind.arrays.bincount(y.astype(np.int64), weights=weight, minlength=n_classes))
+    return counts / float(counts.sum())
 
 
-def _log_slope(z: np.ndarray, gamma: float) -> np.ndarray:
+def _log_slope(z: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
     """Log u1(z) for w = 1 as a function of the logit z of p, from the loss's own derivative."""
     unit = np.ones_like(z)
     gradient, unused = np.empty_like(z), np.empty_like(z)
@@ -481,7 +490,7 @@ class BinaryFocalLoss(_FocalLoss):
     """
 
     gamma: float = 2.0
-    alpha: float | tuple[float, float] | None = None
+    alpha: float | Sequence[float] | None = None
     hessian: Hessian = "expected"
     max_step: float | None = 8.0
     n_classes: int = field(default=2, init=False, repr=False)
@@ -514,7 +523,7 @@ class BinaryFocalLoss(_FocalLoss):
             _class_weight=weights,
         )
 
-    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> Any:
+    def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
         """Margin of the constant that minimises the weighted mean loss: where boosting should start.
 
         Parameters
@@ -562,7 +571,7 @@ class BinaryFocalLoss(_FocalLoss):
             bound *= 2.0
         return float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
 
-    def predict_proba(self, raw_prediction: Any, posterior: bool = True) -> np.ndarray:
+    def predict_proba(self, raw_prediction: ArrayLike, posterior: bool = True) -> FloatArray:
         """Class probabilities that margins stand for.
 
         Parameters
@@ -582,8 +591,9 @@ class BinaryFocalLoss(_FocalLoss):
         z = check_margins(raw_prediction, 1, kind)
         logit = self._posterior_margins(z) if posterior else z.astype(np.float64)
         if z.ndim == 2:
-            return kind.sigmoid(logit).astype(z.dtype, copy=False)
-        proba = kind.arrays.empty((len(z), 2), dtype=z.dtype)
+            of_labels: FloatArray = kind.sigmoid(logit).astype(z.dtype, copy=False)
+            return of_labels
+        proba: FloatArray = kind.arrays.empty((len(z), 2), dtype=z.dtype)
         proba[:, 0] = kind.sigmoid(-logit)
         proba[:, 1] = kind.sigmoid(logit)
         return proba
@@ -638,11 +648,11 @@ class MulticlassFocalLoss(_FocalLoss):
 
     n_classes: int
     gamma: float = 2.0
-    alpha: tuple[float, ...] | None = None
+    alpha: Sequence[float] | None = None
     hessian: Hessian = field(default="expected", kw_only=True)
     max_step: float | None = field(default=8.0, kw_only=True)
     n_outputs: int = field(init=False, repr=False, compare=False)
-    _class_weight: np.ndarray = field(init=False, repr=False, compare=False)
+    _class_weight: NDArray[np.float64] = field(init=False, repr=False, compare=False)
 
     _kind = "multiclass"
 
@@ -664,7 +674,7 @@ class MulticlassFocalLoss(_FocalLoss):
         )
         self._class_weight.flags.writeable = False
 
-    def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> np.ndarray:
+    def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> NDArray[np.float64]:
         """Margins of the constant that minimises the weighted mean loss: where boosting should start.
 
         Parameters
@@ -697,7 +707,7 @@ class MulticlassFocalLoss(_FocalLoss):
         self.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
         return self._intercept_of_shares(_class_shares(y, weight, self.n_classes, kind))
 
-    def _intercept_of_shares(self, shares: np.ndarray) -> np.ndarray:
+    def _intercept_of_shares(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Solve ``p_k / -A_k = c share_k`` for every class, with c such that the p_k sum to 1.
 
         As a function of v = logit p_k the left side is ``p q / u1(v)`` over the class weight, which increases from 0
@@ -706,8 +716,9 @@ class MulticlassFocalLoss(_FocalLoss):
         shares = np.maximum(shares, _SHARE_FLOOR)
         target = np.log(shares / shares.sum()) + np.log(self._class_weight)
 
-        def logits(log_c: float) -> np.ndarray:
-            low, high = np.full(len(target), -700.0), np.full(len(target), 700.0)
+        def logits(log_c: float) -> NDArray[np.float64]:
+            low: NDArray[np.float64] = np.full(len(target), -700.0)
+            high: NDArray[np.float64] = np.full(len(target), 700.0)
             # Newton would leave the bracket at the ends; 70 halvings reach its last bits.
             for _ in range(70):
                 middle = 0.5 * (low + high)
@@ -723,10 +734,10 @@ class MulticlassFocalLoss(_FocalLoss):
         while excess(-bound) > 0 or excess(bound) < 0:
             bound *= 2.0
         log_c = float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
-        margins = -np.logaddexp(0.0, -logits(log_c))
-        return margins - margins.mean()
+        margins: NDArray[np.float64] = -np.logaddexp(0.0, -logits(log_c))
+        return margins - float(margins.mean())
 
-    def predict_proba(self, raw_prediction: Any, posterior: bool = True) -> np.ndarray:
+    def predict_proba(self, raw_prediction: ArrayLike, posterior: bool = True) -> FloatArray:
         """Class probabilities that margins stand for.
 
         Parameters
@@ -745,7 +756,8 @@ class MulticlassFocalLoss(_FocalLoss):
         kind = _kernels_for(raw_prediction)
         z = check_margins(raw_prediction, self.n_outputs, kind)
         logits = self._posterior_margins(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
-        return kind.softmax(logits).astype(z.dtype, copy=False)
+        proba: FloatArray = kind.softmax(logits).astype(z.dtype, copy=False)
+        return proba
 
     def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         kind = _kernels_for(z)

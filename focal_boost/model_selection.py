@@ -10,12 +10,13 @@ import inspect
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -26,8 +27,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from focal_boost._adapter import names
+from focal_boost._typing import AnyArray, FloatArray, Hessian, Splitter
 from focal_boost._validation import check_sample_weight, encode
-from focal_boost.classifier import FocalClassifier
+from focal_boost.classifier import Alpha, FocalClassifier
+
+if TYPE_CHECKING:
+    from lightgbm import LGBMClassifier
+    from xgboost import XGBClassifier
 
 __all__ = ["FocalClassifierCV"]
 
@@ -180,18 +186,29 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     """
 
     best_estimator_: FocalClassifier
-    classes_: np.ndarray
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_index_: int
+    cv_results_: dict[str, Any]
+    n_rounds_: int
+    verdict_: str
+    refit_time_: float
+    scorer_: Callable[..., float]
+    n_splits_: int
+    classes_: AnyArray
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: XGBClassifier | LGBMClassifier | None = None,
         *,
-        gammas: Any = (0, 0.5, 1, 2, 5),
-        alphas: Any = (None,),
-        hessian: str = "expected",
+        gammas: Iterable[float] = (0, 0.5, 1, 2, 5),
+        alphas: Iterable[Alpha] = (None,),
+        hessian: Hessian = "expected",
         max_step: float | None = 8.0,
-        cv: Any = 5,
-        scoring: Any = "neg_log_loss",
+        cv: int | Splitter | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+        scoring: str | Callable[..., float] = "neg_log_loss",
         early_stopping_rounds: int | None = 50,
         racing: bool = True,
         n_jobs: int | None = None,
@@ -209,7 +226,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> FocalClassifierCV:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, **fit_params: Any) -> Self:
         """Choose gamma and alpha, and train with them on all rows.
 
         Parameters
@@ -307,13 +324,13 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         return results
 
     def _refit(self, template: FocalClassifier, data: _Data, patience: int | None) -> FocalClassifier:
-        model = clone(template).set_params(**self.best_params_)
+        model: FocalClassifier = clone(template).set_params(**self.best_params_)
         library, model.estimator = model._clone_estimator()
         if patience is not None:
             library.set_rounds(model.estimator, self.n_rounds_)
         return model.fit(data.X, data.y, data.weight, **data.fit_params)
 
-    def decision_function(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
         """Margins of the best model, intercept included.
 
         Parameters
@@ -329,7 +346,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X, **predict_params)
 
-    def predict_proba(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, **predict_params: Any) -> FloatArray:
         """Posterior probabilities of the best model.
 
         Parameters
@@ -346,7 +363,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X, **predict_params)
 
-    def predict(self, X: Any, **predict_params: Any) -> np.ndarray:
+    def predict(self, X: Any, **predict_params: Any) -> AnyArray:
         """Most probable label of each row by the best model.
 
         Parameters
@@ -362,7 +379,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.predict(X, **predict_params)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Score of the best model by `scoring`.
 
         Parameters
@@ -379,7 +396,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         return _score(self.scorer_, self.best_estimator_, X, y, sample_weight)
 
     @property
-    def feature_importances_(self) -> np.ndarray:
+    def feature_importances_(self) -> AnyArray:
         """Importance of each feature in the best model; ndarray of shape (`n_features_in_`,)."""
         check_is_fitted(self)
         return self.best_estimator_.feature_importances_
@@ -581,7 +598,7 @@ def _improvements(losses: list[float]) -> tuple[int, int]:
     return best, longest
 
 
-def _score(scorer: Any, model: FocalClassifier, X: Any, y: Any, weight: np.ndarray | None) -> float:
+def _score(scorer: Any, model: FocalClassifier, X: Any, y: Any, weight: ArrayLike | None) -> float:
     weighted = {} if weight is None or not _takes_weight(scorer) else {"sample_weight": weight}
     return float(scorer(model, X, y, **weighted))
 
@@ -648,7 +665,8 @@ def _hopes(scores: np.ndarray, reference: int) -> np.ndarray:
     means = np.nanmean(differences, axis=1)
     freedom = np.sum(seen - 1) - (n_splits - 1)  # the reference does not differ from itself
     spread = math.sqrt(np.nansum((differences - means[:, None]) ** 2) / freedom) if freedom > 0 else 0.0
-    return means + _GIVE_UP * spread * np.sqrt(1 / seen - 1 / n_splits)
+    hopes: NDArray[np.float64] = means + _GIVE_UP * spread * np.sqrt(1 / seen - 1 / n_splits)
+    return hopes
 
 
 def _shorter_patience(patience: int, reference: list[_Fold]) -> int:

@@ -7,19 +7,24 @@ logarithmic form of `focal_boost.kernels.numpy`, so that it is exact at margins 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from focal_boost._adapter import library_of
 
+if TYPE_CHECKING:
+    import onnx
+
+    from focal_boost.classifier import FocalClassifier
+
 __all__ = ["to_onnx"]
 
 _OPSET, _ML_OPSET = 17, 3
 
 
-def to_onnx(model: Any) -> Any:
+def to_onnx(model: FocalClassifier) -> onnx.ModelProto:
     """Convert a fitted FocalClassifier to ONNX.
 
     Parameters

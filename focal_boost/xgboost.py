@@ -7,11 +7,12 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import numpy as np
 import xgboost
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from xgboost import collective
 
@@ -104,7 +105,9 @@ class FocalObjective(Objective):
             "base_score": [float(margin) for margin in self.intercept],
         }
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike | xgboost.DMatrix, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, Any]:
         """Gradient and curvature of each row, weights applied.
 
         Parameters
@@ -118,6 +121,8 @@ class FocalObjective(Objective):
         gradient, hessian : ndarray of shape (n,) or (n, K), float32
             CuPy arrays where the booster that calls trains on a GPU or the margins lie on one, else NumPy arrays.
         """
+        labels: Any
+        weights: Any
         if isinstance(y_pred, xgboost.DMatrix):
             margins, n_threads = y_true, self._threads(y_pred)
             labels, weights = _labels_and_weights(y_pred)
@@ -146,7 +151,13 @@ class FocalObjective(Objective):
             scale=self.scale,
         )
 
-    def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    @overload
+    def metric(self, y_true: ArrayLike, y_pred: xgboost.DMatrix) -> list[tuple[str, float]]: ...
+
+    @overload
+    def metric(self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
+
+    def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float]] | float:
         """Weighted posterior log loss and focal loss on margins, for `custom_metric` or ``eval_metric=``.
 
         Parameters
@@ -224,7 +235,7 @@ def _means(functions: list[Callable[..., float]], labels: Any, scores: Any, weig
         raise failure
     if sums[-1] > 0:
         raise xgboost.core.XGBoostError("a metric failed on another worker")
-    return (sums[:-2] / sums[-2]).tolist()
+    return [float(value) for value in sums[:-2] / sums[-2]]
 
 
 def _labels_and_weights(data: xgboost.DMatrix) -> tuple[np.ndarray, np.ndarray | None]:
@@ -234,7 +245,7 @@ def _labels_and_weights(data: xgboost.DMatrix) -> tuple[np.ndarray, np.ndarray |
     return labels, weights if weights.size else None
 
 
-def _info(data: xgboost.DMatrix, field: str) -> np.ndarray:
+def _info(data: xgboost.DMatrix, field: str) -> NDArray[np.float32]:
     """View of a float field inside a DMatrix that is alive for as long as the caller holds the DMatrix.
 
     The public getters copy at each call. The view is read through the C interface behind them; where that is not as
@@ -247,7 +258,8 @@ def _info(data: xgboost.DMatrix, field: str) -> np.ndarray:
     except AttributeError:
         interface = {}
     if interface.get("typestr") != "<f4" or "stream" in interface:
-        return data.get_float_info(field)
+        copied: NDArray[np.float32] = data.get_float_info(field)
+        return copied
     (address, _), shape = interface["data"], tuple(interface["shape"])
     size = math.prod(shape)
     if size == 0:
@@ -262,15 +274,15 @@ def train(
     dtrain: xgboost.DMatrix,
     num_boost_round: int = 10,
     *,
-    evals: Any = None,
-    obj: Any = None,
+    evals: Sequence[tuple[xgboost.DMatrix, str]] | None = None,
+    obj: Callable[..., tuple[Any, Any]] | None = None,
     maximize: bool | None = None,
     early_stopping_rounds: int | None = None,
-    evals_result: Any = None,
-    verbose_eval: Any = True,
-    xgb_model: Any = None,
-    callbacks: Any = None,
-    custom_metric: Any = None,
+    evals_result: dict[str, Any] | None = None,
+    verbose_eval: bool | int | None = True,
+    xgb_model: str | os.PathLike[str] | bytearray | xgboost.Booster | None = None,
+    callbacks: Sequence[xgboost.callback.TrainingCallback] | None = None,
+    custom_metric: Callable[..., Any] | None = None,
     X: Any = None,
 ) -> xgboost.Booster:
     """Train as ``xgboost.train`` does, to the same model, with fewer copies of margins and gradients.
@@ -548,7 +560,7 @@ def _check_model(model: Any) -> None:
         raise FileNotFoundError(f"xgb_model={model!r} is not there; pass the path of a saved model")
 
 
-def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
+def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> NDArray[np.float32]:
     """Margins of a fitted estimator, by its own rule for the best iteration.
 
     Parameters
@@ -562,7 +574,8 @@ def predict_margins(estimator: Any, X: Any, predict_params: dict[str, Any]) -> n
     -------
     ndarray of shape (n,) or (n, K), float32
     """
-    return estimator.predict(X, output_margin=True, **predict_params)
+    margins: NDArray[np.float32] = estimator.predict(X, output_margin=True, **predict_params)
+    return margins
 
 
 def evals_result(estimator: Any) -> dict[str, dict[str, list[float]]]:

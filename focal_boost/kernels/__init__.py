@@ -38,7 +38,7 @@ def _choose() -> ModuleType:
     return numpy
 
 
-active = _choose()
+active: ModuleType = _choose()
 
 
 def is_compiled() -> bool:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cupy as cp
 import numpy as np
+from numpy.typing import NDArray
 
 from focal_boost.kernels import numpy as reference
 
@@ -31,7 +33,7 @@ __all__ = [
     "multiclass_loss",
 ]
 
-arrays = cp
+arrays: ModuleType = cp
 
 _OPTIONS = ("-std=c++17",)
 
@@ -71,7 +73,8 @@ def asarray(x: Any) -> Any:
 
 def to_host(x: Any) -> np.ndarray:
     """Copy a device array into host memory."""
-    return cp.asnumpy(x)
+    host: NDArray[Any] = cp.asnumpy(x)
+    return host
 
 
 def sigmoid(x: Any) -> Any:

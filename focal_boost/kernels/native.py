@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from focal_boost.kernels import _native
 from focal_boost.kernels import numpy as reference
@@ -28,8 +30,11 @@ __all__ = [
     "multiclass_loss",
 ]
 
-arrays, asarray, to_host = reference.arrays, reference.asarray, reference.to_host
-sigmoid, softmax = reference.sigmoid, reference.softmax
+arrays: ModuleType = reference.arrays
+asarray: Callable[..., NDArray[Any]] = reference.asarray
+to_host: Callable[..., NDArray[Any]] = reference.to_host
+sigmoid: Callable[[NDArray[Any]], NDArray[Any]] = reference.sigmoid
+softmax: Callable[[NDArray[Any]], NDArray[Any]] = reference.softmax
 
 # Besides the first row with a label that is not allowed, the compiled functions return these.
 _DONE = -1
@@ -38,9 +43,9 @@ _CONVERT = -2
 if _wanted := os.environ.get("FOCAL_BOOST_DISPATCH"):
     try:
         _native.set_dispatch(_wanted)
-    except ValueError as error:
+    except ValueError as _error:
         raise ValueError(
-            f"FOCAL_BOOST_DISPATCH={_wanted!r}: {error}; available here: {', '.join(_native.supported())}"
+            f"FOCAL_BOOST_DISPATCH={_wanted!r}: {_error}; available here: {', '.join(_native.supported())}"
         ) from None
 
 

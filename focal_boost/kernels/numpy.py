@@ -11,10 +11,12 @@ posterior. Expected curvature and step bound are derived where they are computed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit as sigmoid
 from scipy.special import softmax as _softmax
 
@@ -29,13 +31,15 @@ __all__ = [
     "softmax",
 ]
 
-arrays = np
-asarray = to_host = np.asarray
+arrays: ModuleType = np
+asarray: Callable[..., NDArray[Any]] = np.asarray
+to_host: Callable[..., NDArray[Any]] = np.asarray
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
+def softmax(x: NDArray[Any]) -> NDArray[Any]:
     """Exponentials of each row over their sum."""
-    return _softmax(x, axis=1)
+    shares: NDArray[Any] = _softmax(x, axis=1)
+    return shares
 
 
 # Elements of one temporary: 32 kB of doubles, so that the dozen that are alive fit into the second-level cache.
@@ -60,7 +64,7 @@ def _margins(block: np.ndarray, intercept: Any) -> np.ndarray:
     return np.clip(z, -_FAR, _FAR, out=z)
 
 
-def _ratio_to_small(numerator: np.ndarray, small: np.ndarray) -> np.ndarray:
+def _ratio_to_small(numerator: NDArray[np.float64], small: NDArray[np.float64]) -> NDArray[np.float64]:
     """``numerator / small`` where both underflow together and their ratio tends to 1."""
     return np.divide(numerator, small, out=np.ones_like(small), where=small > 0)
 
@@ -113,11 +117,12 @@ class _Side:
         """M = d logit(eta) / dz: even in z, positive, gamma + 1 far from zero and 1 everywhere for gamma = 0."""
         rho_small = self.cost_small / self.big
         rho_big = _ratio_to_small(self.cost_big, self.small)
-        return (
+        slope: NDArray[np.float64] = (
             gamma
             + self.small * (1.0 + gamma * (1.0 - self.cost_small)) / (1.0 + gamma * self.small * rho_small)
             + self.big * (1.0 + gamma * (1.0 - self.cost_big)) / (1.0 + gamma * self.big * rho_big)
         )
+        return slope
 
 
 def _binary_labels(block: np.ndarray) -> np.ndarray:
@@ -304,14 +309,16 @@ class _Softmax:
 
     def slope(self, gamma: float, w: np.ndarray) -> np.ndarray:
         """-A_k = w q**gamma (1 + gamma p rho): what the gradient of a row of class k is proportional to."""
-        return w * self.q_gamma * (1.0 + gamma * self.p * self.rho)
+        slope: NDArray[np.float64] = w * self.q_gamma * (1.0 + gamma * self.p * self.rho)
+        return slope
 
     def bend(self, gamma: float) -> np.ndarray:
         """R_k = V_k q_k / -A_k with V_k = p_k dA_k/dp_k; free of weights and of q**gamma, so it never underflows."""
         p_rho = self.p * self.rho
         factor = gamma * (2.0 - self.a + (gamma - 1.0) * p_rho) / (1.0 + gamma * p_rho)
         outer, inner = self.p_factors
-        return np.where(self.is_top, self.p * factor, outer * (inner * factor))
+        bend: NDArray[np.float64] = np.where(self.is_top, self.p * factor, outer * (inner * factor))
+        return bend
 
 
 def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -337,7 +344,8 @@ def _class_labels(block: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def _pick(table: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return table[y, np.arange(len(y))]
+    picked: NDArray[Any] = table[y, np.arange(len(y))]
+    return picked
 
 
 def multiclass_loss(
@@ -411,7 +419,8 @@ def _expected_diagonal(s: _Softmax, slope: np.ndarray, gamma: float) -> np.ndarr
     term = np.where(s.is_top, 0.0, p_bend / np.where(s.is_top, 1.0, s.q))
     term_sum = term.sum(axis=0)
     top_bend = np.where(s.is_top, p_bend, 0.0).sum(axis=0)
-    return c * s.p * (s.q * (1.0 + bend) + s.p * (term_sum - term) + s.share * top_bend)
+    diagonal: NDArray[np.float64] = c * s.p * (s.q * (1.0 + bend) + s.p * (term_sum - term) + s.share * top_bend)
+    return diagonal
 
 
 def _exact_diagonal(s: _Softmax, slope: np.ndarray, gamma: float, t: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -421,7 +430,8 @@ def _exact_diagonal(s: _Softmax, slope: np.ndarray, gamma: float, t: np.ndarray,
     # p_k / q_t, by the share where q_t is top's complement
     ratio = np.where(top_is_true, s.share, s.p / np.where(top_is_true, 1.0, q_true))
     squared = np.where(true, q_true, s.p * ratio)
-    return _pick(slope, t) * (bend * squared + s.p * s.q)
+    diagonal: NDArray[np.float64] = _pick(slope, t) * (bend * squared + s.p * s.q)
+    return diagonal
 
 
 def multiclass_log_posterior(
