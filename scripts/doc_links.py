@@ -40,11 +40,16 @@ def _in_python(text: str, name: str) -> Iterator[tuple[int, int]]:
             node
             for outer in scope
             for node in ast.iter_child_nodes(outer)
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == part
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == part and not _is_overload(node)
         ]
     for node in scope:
         assert isinstance(node, (ast.FunctionDef, ast.ClassDef))
         yield min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node.end_lineno or 0
+
+
+def _is_overload(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether this is one of the signatures for type checkers, without a body."""
+    return any(isinstance(decorator, ast.Name) and decorator.id == "overload" for decorator in node.decorator_list)
 
 
 def _in_cpp(text: str, name: str) -> Iterator[tuple[int, int]]:
