@@ -63,7 +63,9 @@ dist-check: dist
 	tar -xzf dist/focal_boost-*.tar.gz -C build/dist-src --strip-components=1
 	$(PYTHON) -m venv --clear build/dist-venv
 	build/dist-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl 'pytest>=8' 'hypothesis>=6.100' 'mpmath>=1.3'
-	cd build/dist-src && FOCAL_BOOST_KERNELS=native ../dist-venv/bin/python -I -m pytest -q tests/test_native.py tests/test_derivatives.py
+	# From a folder without the sources, which would hide what is installed.
+	cd build/dist-venv && FOCAL_BOOST_KERNELS=native bin/python -I -m pytest -q -c ../dist-src/pyproject.toml \
+		--rootdir ../dist-src ../dist-src/tests/test_native.py ../dist-src/tests/test_derivatives.py
 
 $(DIST_VENV)/dist.stamp: scripts/requirements-dist.txt
 	$(PYTHON) -m venv $(DIST_VENV)

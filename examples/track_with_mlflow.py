@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     store = args.output.resolve() / "mlflow"
     store.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{store / 'runs.db'}")
-    experiment = mlflow.create_experiment("focal", artifact_location=store.as_uri())
+    known = mlflow.get_experiment_by_name("focal")  # of an earlier run of this example
+    experiment = known.experiment_id if known else mlflow.create_experiment("focal", artifact_location=store.as_uri())
     table = rare_eights(40)
     with mlflow.start_run(experiment_id=experiment):
         model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=2.0)

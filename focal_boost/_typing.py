@@ -18,6 +18,6 @@ Hessian = Literal["expected", "exact"]
 class Splitter(Protocol):
     """What scikit-learn calls a cross-validation splitter."""
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterable[tuple[Any, Any]]:
+    def split(self, X: Any, y: Any, groups: Any) -> Iterable[tuple[Any, Any]]:
         """Yield rows for training and for testing."""
         ...

@@ -120,7 +120,7 @@ class FocalObjective(Objective):
         return {"objective": self, "num_class": self.loss.n_classes}
 
     def __call__(
-        self, y_true: ArrayLike, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
+        self, y_true: ArrayLike | None, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Gradient and curvature of each row, weights applied.
 
@@ -149,7 +149,7 @@ class FocalObjective(Objective):
         )
 
     def metric(
-        self, y_true: ArrayLike, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
+        self, y_true: ArrayLike | None, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
     ) -> list[tuple[str, float, bool]]:
         """Weighted focal loss and posterior log loss, for `feval` or ``eval_metric=``.
 

@@ -259,7 +259,7 @@ class _FocalLoss:
     def log_loss_scale(self, intercept: float) -> float: ...
 
     @overload
-    def log_loss_scale(self, intercept: ArrayLike) -> float | NDArray[np.float64]: ...
+    def log_loss_scale(self, intercept: ArrayLike) -> Any: ...  # of one margin a float, of several an array
 
     def log_loss_scale(self, intercept: Any) -> float | NDArray[np.float64]:
         """Factor on the loss that gives a constant model the curvature which the log loss has for it.

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 LEAST = 0.95
+# Base classes of scikit-learn, and what takes or returns an object of a class with such a base.
+FOREIGN = re.compile(r"metaclass unknown|base class unknown|Focal\w*Classifier")
 
 
 def main() -> None:
@@ -37,11 +40,13 @@ def main() -> None:
         sys.exit(f"basedpyright gave no report:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
     score = report["completenessScore"]
     print(f"types of {score:.1%} of the public interface are known")
-    if score < LEAST:
-        for symbol in report["symbols"]:
-            if symbol["isExported"] and not symbol["isTypeKnown"]:
-                print(symbol["name"], *(found["message"] for found in symbol["diagnostics"]), sep="\n    ")
-        sys.exit(f"at least {LEAST:.0%} must be")
+    unknown = [symbol for symbol in report["symbols"] if symbol["isExported"] and not symbol["isTypeKnown"]]
+    messages = {symbol["name"]: [found["message"] for found in symbol["diagnostics"]] for symbol in unknown}
+    own = {name: said for name, said in messages.items() if not all(map(FOREIGN.search, said))}
+    for name, said in (own or messages if score < LEAST else own).items():
+        print(name, *said, sep="\n    ")
+    if own or score < LEAST:
+        sys.exit(f"at least {LEAST:.0%} must be, and all but what stems from scikit-learn")
 
 
 if __name__ == "__main__":

@@ -369,7 +369,8 @@ def test_life_of_a_model(load, tmp_path, capsys, monkeypatch, example, packages,
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     with_output = example in ("save_and_load", "deploy", "track_with_mlflow")
-    load(example).main(["--output", str(tmp_path)] if with_output else [])
-    out = capsys.readouterr().out
-    for text in promised:
-        assert text in out
+    for _ in range(2 if with_output else 1):  # a second run finds what the first one left
+        load(example).main(["--output", str(tmp_path)] if with_output else [])
+        out = capsys.readouterr().out
+        for text in promised:
+            assert text in out
