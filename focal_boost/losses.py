@@ -299,12 +299,12 @@ class _FocalLoss:
 
     def posterior_log_loss(
         self,
-        y_true: Any,
-        raw_prediction: Any,
-        sample_weight: Any = None,
+        y_true: ArrayLike,
+        raw_prediction: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         n_threads: int | None = 1,
         *,
-        intercept: Any = None,
+        intercept: ArrayLike | None = None,
     ) -> float:
         """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
 
@@ -333,7 +333,9 @@ class _FocalLoss:
         """
         z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
         margins = self._posterior_margins(z, n_threads, intercept)
-        return make_loss(self.n_classes, gamma=0.0)(y_true, margins, sample_weight, n_threads)
+        this: Any = self  # a dataclass, as all that derive from this class are
+        log_loss: _FocalLoss = replace(this, gamma=0.0, alpha=None)
+        return log_loss(y_true, margins, sample_weight, n_threads)
 
     def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         """Margins, float64, that mean to the log loss without class weights what `z` mean to this loss."""

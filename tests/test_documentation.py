@@ -1,0 +1,106 @@
+"""The code of README and of the documentation runs, and prints what the pages say it prints.
+
+All ``python`` blocks of a page are run in order, in one namespace and in a scratch folder, with warnings as errors. A
+``text`` block right after one is what it prints: words must be the same, numbers within 2 %, since they depend a little
+on the versions of the libraries. A block that cannot run here has ``<!-- not run: why -->`` on the line before it, and
+is compiled only. Names that a page takes for granted are those of `given`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tables import draw
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts),
+]
+BLOCK = re.compile(
+    r"(?:^<!--(?P<mark>[^\n]*)-->\n)?^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<out>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
+NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?%?$")
+TOLERANCE = 0.02
+
+
+def named(page):
+    return str(page.relative_to(ROOT))
+
+
+def given():
+    """What README does not make itself: a table in parts."""
+    train, valid, test = (draw(400, seed=seed) for seed in range(3))
+    return {
+        "X": train.X,
+        "y": train.y,
+        "weight": train.weight,
+        "X_val": valid.X,
+        "y_val": valid.y,
+        "X_test": test.X,
+    }
+
+
+def same(token, other):
+    if token == other:
+        return True
+    a, b = token.strip("()[],:;"), other.strip("()[],:;")
+    if not (NUMBER.match(a) and NUMBER.match(b)):
+        return False
+    a, b = (float(text.replace(",", "").rstrip("%")) for text in (a, b))
+    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
+
+
+def differences(printed, shown):
+    """Pairs of tokens that are not the same; the whole texts if they have different numbers of them."""
+    ours, theirs = printed.split(), shown.split()
+    if len(ours) != len(theirs):
+        return [(printed, shown)]
+    return [pair for pair in zip(ours, theirs, strict=True) if not same(*pair)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=named)
+def test_code_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text()
+    namespace = {"__name__": "page", **(given() if page.name == "README.md" else {})}
+    blocks = list(BLOCK.finditer(text))
+    assert len(blocks) == len(re.findall(r"^```python", text, re.MULTILINE)), "a block that is not understood"
+    for block in blocks:
+        line = text.count("\n", 0, block.start("code")) + 1
+        # Lines of a traceback are those of the page.
+        code = compile("\n" * (line - 1) + block["code"], str(page), "exec")
+        if block["mark"] is not None:
+            assert re.fullmatch(r" not run: \S.{5,} ", block["mark"]), block["mark"]
+            continue
+        out = io.StringIO()
+        np.random.seed(0)  # noqa: NPY002 - pages are to use their own seeds; this holds those that forget
+        with contextlib.redirect_stdout(out):
+            exec(code, namespace)
+        if block["out"] is not None:
+            assert not differences(out.getvalue(), block["out"]), f"line {line}:\n{out.getvalue()}"
+
+
+def test_a_page_that_says_something_else_is_noticed():
+    assert differences("gamma 1: 0.40 of 1,000\n", "gamma 1: 0.41 of 1,000\n") == [("0.40", "0.41")]
+    assert differences("loss 0.4000\n", "loss 0.4001\n") == []
+    assert differences("loss 0.4\n", "cost 0.4\n")
+    assert differences("loss 0.4 more\n", "loss 0.4\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_exist(page):
+    """Targets of make, and programs of this repository, wherever a page names them as commands."""
+    text = "\n".join(re.findall(r"^```\w*\n.*?^```|`[^`\n]+`", page.read_text(), re.MULTILINE | re.DOTALL))
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?<![\w-])make ([a-z][\w-]*)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+    for program in re.findall(r"python (?:-\w+ )*((?:examples|benchmarks|scripts|tests)/\w+\.py)", text):
+        assert (ROOT / program).is_file(), program
