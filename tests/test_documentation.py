@@ -1,9 +1,10 @@
 """The code of README and of the documentation runs, and prints what the pages say it prints.
 
 All ``python`` blocks of a page are run in order, in one namespace and in a scratch folder, with warnings as errors. A
-``text`` block right after one is what it prints: words must be the same, numbers within 2 % or a unit of their
-last decimal, since they depend a little on the versions of the libraries. A block that cannot run here has ``<!-- not run: why -->`` on the line before it, and
-is compiled only. Names that a page takes for granted are those of `given`.
+``text`` block right after one is what it prints: words must be the same, numbers within 2 % or a unit of their last
+decimal, since they depend a little on the versions of the libraries. A block that cannot run here has
+``<!-- not run: why -->`` on the line before it, and is compiled only. Names that a page takes for granted are those of
+`given`.
 """
 
 from __future__ import annotations
