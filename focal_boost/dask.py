@@ -302,6 +302,11 @@ class DaskFocalClassifier(FocalClassifier):
         local.__dict__.update(fitted)
         return local
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = False  # y of several columns is refused on a cluster
+        return tags
+
     def __sklearn_clone__(self) -> Self:
         params = self.get_params(deep=False)
         params["estimator"] = _clone_without_client(self.estimator)

@@ -15,6 +15,7 @@ import pytest
 import xgboost as xgb
 from libraries import make_loss
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from tables import draw
 
 from focal_boost import FocalClassifier
@@ -302,6 +303,11 @@ def test_early_stopping_is_the_same_on_all_workers(client, place, library, n_cla
     stops += [np.argmin(log["posterior_log_loss"]) for log in (log_one, log_two) if library is LightGBM]
     assert best in stops
     assert len(log_one["focal_loss"]) == best + 4
+
+
+@each_library
+def test_several_labels_a_row_are_not_promised(library):
+    assert not get_tags(DaskFocalClassifier(library.there())).classifier_tags.multi_label
 
 
 @each_library
