@@ -155,8 +155,12 @@ class FocalObjective(Objective):
 
         Parameters
         ----------
-        y_true, y_pred, sample_weight
-            As in calling the objective.
+        y_true : ndarray of shape (n,)
+            Labels; in LightGBM's own form, ``metric(margins, dataset)``, the margins.
+        y_pred : ndarray of shape (n,) or (n, K), or lightgbm.Dataset
+            Margins; in LightGBM's own form the data, with labels and weights.
+        sample_weight : ndarray of shape (n,), default=None
+            Finite weights >= 0.
 
         Returns
         -------

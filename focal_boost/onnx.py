@@ -51,6 +51,17 @@ def to_onnx(model: FocalClassifier) -> onnx.ModelProto:
     -----
     Leaves are kept and summed in float32. Thresholds of LightGBM are rounded down to float32, which decides the same
     for each float32 value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lightgbm import LGBMClassifier
+    >>> from focal_boost import FocalClassifier
+    >>> from focal_boost.onnx import to_onnx
+    >>> X, y = np.random.default_rng(0).normal(size=(200, 3)), np.repeat([0, 1], [180, 20])
+    >>> model = FocalClassifier(LGBMClassifier(n_estimators=5, verbosity=-1)).fit(X, y)
+    >>> [output.name for output in to_onnx(model).graph.output]
+    ['margins', 'probabilities']
     """
     try:
         import onnx

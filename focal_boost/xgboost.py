@@ -162,8 +162,12 @@ class FocalObjective(Objective):
 
         Parameters
         ----------
-        y_true, y_pred, sample_weight
-            As in calling the objective.
+        y_true : ndarray of shape (n,) or (n, K)
+            Labels; in XGBoost's own form, ``metric(margins, dmatrix)``, the margins.
+        y_pred : ndarray of shape (n,) or (n, K), or xgboost.DMatrix
+            Margins; in XGBoost's own form the data, with labels and weights.
+        sample_weight : ndarray of shape (n,), default=None
+            Finite weights >= 0.
 
         Returns
         -------
@@ -294,9 +298,31 @@ def train(
 
     Parameters
     ----------
-    params, dtrain, num_boost_round, evals, obj, maximize, early_stopping_rounds, evals_result, verbose_eval, \
-            xgb_model, callbacks, custom_metric
-        As for ``xgboost.train``. Labels and weights of `dtrain` may not change in the meantime.
+    params : dict
+        Parameters of the booster, `FocalObjective.params` among them. This one and the others before `X` mean what
+        they mean to ``xgboost.train``.
+    dtrain : xgboost.DMatrix
+        Rows to train on, of its own kinds too. Labels and weights may not change in the meantime.
+    num_boost_round : int, default=10
+        Rounds at most.
+    evals : sequence of (DMatrix, str), default=None
+        Evaluation sets and their names.
+    obj : FocalObjective or callable, default=None
+        The objective. Anything but a `FocalObjective` is left to ``xgboost.train``.
+    maximize : bool, default=None
+        Whether early stopping waits for a larger value of the metric.
+    early_stopping_rounds : int, default=None
+        Rounds without improvement after which training ends.
+    evals_result : dict, default=None
+        Filled with the values of the metrics.
+    verbose_eval : bool or int, default=True
+        Whether, or every how many rounds, metrics are printed.
+    xgb_model : xgboost.Booster, or path, default=None
+        A model to continue.
+    callbacks : sequence of xgboost.callback.TrainingCallback, default=None
+        Called besides the one that this function adds.
+    custom_metric : callable, default=None
+        Such as `FocalObjective.metric`.
     X : array of shape (n, n_features), default=None
         The features that `dtrain` was made of, which it does not keep in a form that the trees of one round can be
         applied to on a GPU: a NumPy or CuPy array, or any other on a GPU. Only used where training is on a GPU, and

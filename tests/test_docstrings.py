@@ -8,8 +8,10 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm", "losses", "model_selection", "xgboost"])
+@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm", "losses", "model_selection", "onnx", "xgboost"])
 def test_examples(name):
+    if name == "onnx":
+        pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")
     result = doctest.testmod(importlib.import_module(f"focal_boost.{name}"))
     assert result.attempted > 0
     assert result.failed == 0
