@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mpmath import mp
 from tables import draw
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +70,16 @@ def differences(printed, shown):
     return [pair for pair in zip(ours, theirs, strict=True) if not same(*pair)]
 
 
+@pytest.fixture
+def left_as_it_was():
+    """Undo what pages set for the whole process."""
+    digits, level = mp.dps, logging.getLogger("focal_boost").level
+    yield
+    mp.dps = digits
+    logging.getLogger("focal_boost").setLevel(level)
+
+
+@pytest.mark.usefixtures("left_as_it_was")
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=named)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
