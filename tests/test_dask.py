@@ -562,12 +562,14 @@ def die_in_lightgbm(env):
 def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(library):
     table = draw(800)
     callbacks = {} if library is XGBoost else {"callbacks": [die_in_lightgbm]}
+    # LightGBM's survivor may wait for the dead one, two hours if it is not told otherwise; these are minutes.
+    own = {"callbacks": [Die()]} if library is XGBoost else {"time_out": 1}
     endings = []
     with start_cluster() as cluster, distributed.Client(cluster) as client:
         for focal in (False, True):
             client.wait_for_workers(2, timeout=60)
             X, y = da.from_array(table.X, chunks=(200, 8)), da.from_array(table.y, chunks=200)
-            model = library.there(n_estimators=3000, **({"callbacks": [Die()]} if library is XGBoost else {}))
+            model = library.there(n_estimators=3000, **own)
             model.client = client
             options = library.quiet(**callbacks)
             if focal:
