@@ -57,7 +57,8 @@ def same(token, other):
     a, b = token.strip("()[],:;"), other.strip("()[],:;")
     if not (NUMBER.match(a) and NUMBER.match(b)):
         return False
-    unit = 10.0 ** -len(b.rstrip("%").partition(".")[2].partition("e")[0]) if "." in b else 0.0
+    mantissa, _, exponent = b.rstrip("%").partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2])) if "." in mantissa else 0.0
     a, b = (float(text.replace(",", "").rstrip("%")) for text in (a, b))
     return abs(a - b) <= max(TOLERANCE * max(abs(a), abs(b)), 1.001 * unit)
 
@@ -107,6 +108,7 @@ def test_a_page_that_says_something_else_is_noticed():
     assert differences("0.40, 3 rows", "0.41, 4 rows") == [("3", "4")]
     assert differences("loss 0.4000\n", "loss 0.4001\n") == []
     assert differences("loss 0.4\n", "cost 0.4\n")
+    assert differences("step 3.4e-18", "step 3.0e-18")
     assert differences("loss 0.4 more\n", "loss 0.4\n")
 
 
