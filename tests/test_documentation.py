@@ -4,15 +4,18 @@ All ``python`` blocks of a page are run in order, in one namespace and in a scra
 ``text`` block right after one is what it prints: words must be the same, numbers within 2 % or a unit of their last
 decimal, since they depend a little on the versions of the libraries. A block that cannot run here has
 ``<!-- not run: why -->`` on the line before it, and is compiled only. Names that a page takes for granted are those of
-`given`.
+`given`. A page is skipped where a package of `OPTIONAL` is missing that one of its blocks imports.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
 import re
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,11 @@ BLOCK = re.compile(
 )
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?%?$")
 TOLERANCE = 0.02
+# Anything else that a page imports must be there. A module of focal_boost named after a library needs that library.
+OPTIONAL = {
+    *("cupy", "dask", "distributed", "imblearn", "lightgbm", "matplotlib", "onnx", "onnxruntime", "optuna", "pandas"),
+    *("polars", "pyarrow", "shap", "treelite", "xgboost"),
+}
 
 
 def named(page):
@@ -71,6 +79,16 @@ def differences(printed, shown):
     return [pair for pair in zip(ours, theirs, strict=True) if not same(*pair)]
 
 
+def imported(code):
+    """Packages that a block imports, as `find_spec` knows them."""
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            first, _, rest = name.partition(".")
+            yield rest.partition(".")[0] if first == "focal_boost" and rest else first
+
+
 @pytest.fixture
 def left_as_it_was():
     """Undo what pages set for the whole process."""
@@ -88,6 +106,10 @@ def test_code_runs(page, tmp_path, monkeypatch):
     namespace = {"__name__": "page", **(given() if page.name == "README.md" else {})}
     blocks = list(BLOCK.finditer(text))
     assert len(blocks) == len(re.findall(r"^```python", text, re.MULTILINE)), "a block that is not understood"
+    needed = {name for block in blocks if block["mark"] is None for name in imported(block["code"])}
+    for name in sorted(needed & OPTIONAL):
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed, which a block imports")
     for block in blocks:
         line = text.count("\n", 0, block.start("code")) + 1
         # Lines of a traceback are those of the page.
@@ -121,3 +143,23 @@ def test_commands_exist(page):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
     for program in re.findall(r"python (?:-\w+ )*((?:examples|benchmarks|scripts|tests)/\w+\.py)", text):
         assert (ROOT / program).is_file(), program
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for named_extras in re.findall(r"(?:\.|focal[_-]boost)\[([\w,]+)\]", text):
+        assert set(named_extras.split(",")) <= set(extras), named_extras
+
+
+def test_what_a_block_imports():
+    code = (
+        "import numpy as np, xgboost.dask\nfrom focal_boost.lightgbm import FocalObjective\nfrom focal_boost import x"
+    )
+    assert {*imported(code)} == {"numpy", "xgboost", "lightgbm", "focal_boost"}
+
+
+def test_every_guide_is_in_the_index():
+    """In the table that people read, and in the list that the site is made from."""
+    folder = ROOT / "docs" / "guides"
+    index = (folder / "index.md").read_text()
+    listed = index.partition("```{toctree}")[2].partition("```")[0].split()
+    for guide in {page.stem for page in folder.glob("*.md")} - {"index"}:
+        assert guide in listed
+        assert f"]({guide}.md)" in index
