@@ -46,7 +46,9 @@ sanitize: $(VENV)/test.stamp
 # The formulas as device code, where nvcc is found; no GPU is needed.
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 cuda-check:
-	for arch in sm_80 sm_90; do $(NVCC) -std=c++17 -arch=$$arch -I focal_boost/kernels -cubin -o /dev/null tests/focal_device.cu || exit 1; done
+	for arch in sm_80 sm_90; do for options in "" "-DFOCAL_SINGLE" "-DFOCAL_SINGLE -DFOCAL_CLASSES=5"; do \
+		$(NVCC) -std=c++17 -arch=$$arch $$options -I focal_boost/kernels -cubin -o /dev/null tests/focal_device.cu || exit 1; \
+	done; done
 
 # sdist and wheel of the last commit, in dist/: the same bytes wherever and whenever they are built.
 DIST_VENV ?= .venv-dist

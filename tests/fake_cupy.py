@@ -111,17 +111,22 @@ def from_dlpack(x):
 # Kernels
 
 
+# Numbers of classes with which kernels are compiled, an odd and an even one; others take the kernels for all.
+KNOWN_CLASSES = (3, 4)
+
+
 @functools.cache
-def library():
+def library(*definitions):
     """The kernels, compiled once for a state of the sources."""
     sources = [FOLDER / "device_on_host.cpp", KERNELS / "device.cuh", KERNELS / "focal.hpp"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    state = b"".join(path.read_bytes() for path in sources) + " ".join(definitions).encode()
+    digest = hashlib.sha256(state).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"focal_boost-{os.getuid()}-{digest}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder) / target.name
             flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-            subprocess.run([COMPILER, *flags, "-o", built, sources[0]], check=True)
+            subprocess.run([COMPILER, *flags, *definitions, "-o", built, sources[0]], check=True)
             # Other processes that run tests at the same time find a whole file or none.
             shutil.copy(built, target.with_suffix(f".{os.getpid()}"))
             target.with_suffix(f".{os.getpid()}").replace(target)
@@ -153,12 +158,15 @@ class RawModule:
     def __init__(self, *, code, options, name_expressions):
         assert "__global__" in code
         assert "#include" not in code
-        assert "-std=c++17" in options
+        standard, *definitions = options
+        assert standard == "-std=c++17"
+        unknown = [f"-DFOCAL_CLASSES={k}" for k in range(2, 9) if k not in KNOWN_CLASSES]
+        self.definitions = [definition for definition in definitions if definition not in unknown]
         self.names = name_expressions
 
     def get_function(self, name):
         assert name in self.names
-        loaded, symbols = library()
+        loaded, symbols = library(*self.definitions)
         symbol = next(s for s in symbols if s.startswith(mangled(name)))
         function = getattr(loaded, symbol)
         function.restype = None
@@ -188,7 +196,10 @@ def module():
     cupy.asnumpy = lambda x: bare(x).copy()
     cupy.RawModule = RawModule
     runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1)
-    cupy.cuda = SimpleNamespace(runtime=runtime, Device=lambda ordinal: contextlib.nullcontext())
+    stream = SimpleNamespace(synchronize=lambda: None)
+    cupy.cuda = SimpleNamespace(
+        runtime=runtime, Device=lambda ordinal: contextlib.nullcontext(), get_current_stream=lambda: stream
+    )
     for name in FUNCTIONS.split():
         setattr(cupy, name, wrapped(getattr(np, name)))
     return cupy

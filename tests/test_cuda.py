@@ -20,7 +20,9 @@ from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
 from focal_boost.kernels import numpy as plain
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.3]
-CLASSES = [2, 3, 15, 16, 40, 70, 600, 4000]  # one lane a row, two, many; tiles too large for shared memory
+# A number that the compiler knows (two of them in the stand-in), one lane a row, two, many; tiles too large for shared
+# memory.
+CLASSES = [2, 3, 4, 15, 16, 40, 70, 600, 4000]
 UNIT = 2.0**-24
 
 hessians = pytest.mark.parametrize("expected", [True, False], ids=["expected", "exact"])
@@ -64,6 +66,23 @@ def test_derivatives_agree(device, gamma, expected, k):
             )
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0, 2.5, 5.0, 8.0])
+@pytest.mark.parametrize("k", [1, 3, 4, 20])
+def test_short_arithmetic_costs_single_precision_little_beside_its_rounding(device, gamma, k):
+    n = 40_000 // k
+    rng = np.random.default_rng(k)
+    z = rng.normal(0, 1, (n, k)) * rng.choice([1.0, 4.0, 40.0], (n, 1))
+    z = (z if k > 1 else z.ravel()).astype(np.float32)
+    y = rng.integers(0, max(k, 2), n)
+    loss, to = make_loss(k, gamma, max_step=None), device.asarray
+    wanted = [loss.loss(y, z.astype(np.float64)), *loss.gradient_hessian(y, z.astype(np.float64))]
+    got = [loss.loss(to(y), to(z)), *loss.gradient_hessian(to(y), to(z))]
+    for ours, true in zip(got, wanted, strict=True):
+        assert ours.dtype == np.float32
+        # Rounding alone: 1 unit, and half of the smallest number.
+        np.testing.assert_array_less(np.abs(device.to_host(ours) - true), 1.04 * UNIT * np.abs(true) + 2.0**-149)
+
+
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("k", [1, 2, 5, 40, 700])
 def test_losses_posteriors_and_intercepts_agree(device, gamma, k):
@@ -102,17 +121,26 @@ def layouts(x):
     yield wide[..., 1]
     yield x[::-1].copy()[::-1]
     yield x.T.copy().T
+    # Without gaps, but from an address that is no multiple of 16.
+    shifted = x.ravel().repeat(2)[: x.size + 1]
+    shifted[1:] = x.ravel()
+    yield shifted[1:].reshape(x.shape)
     if x.ndim == 2:
         yield x[:, ::-1].copy()[:, ::-1]
 
 
+dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+@dtypes
 @hessians
-@pytest.mark.parametrize("k", [1, 5, 33])
-def test_layouts_do_not_matter_and_neighbours_are_left_alone(device, k, expected):
-    y, z, weight = draw(331, k)
+@pytest.mark.parametrize("k", [1, 3, 4, 5, 33])
+def test_layouts_do_not_matter_and_neighbours_are_left_alone(device, k, expected, dtype):
+    y, z, weight = draw(331, k, dtype)
+    weight = weight.astype(dtype)
     loss, to = make_loss(k, hessian="expected" if expected else "exact"), device.asarray
     want = loss.gradient_hessian(to(y), to(z), to(weight))
-    for laid, y_laid, w_laid in zip(layouts(to(z)), layouts(to(y + 0.0)), layouts(to(weight)), strict=False):
+    for laid, y_laid, w_laid in zip(layouts(to(z)), layouts(to(y.astype(dtype))), layouts(to(weight)), strict=False):
         for out in layouts(to(np.zeros_like(z))):
             got = loss.gradient_hessian(y_laid, laid, w_laid, out, to(np.zeros_like(z)))
             for a, b in zip(got, want, strict=True):
@@ -121,14 +149,16 @@ def test_layouts_do_not_matter_and_neighbours_are_left_alone(device, k, expected
                 assert (device.to_host(out.base)[..., 0] == 99.0).all()
 
 
-@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 128, 129, 257])
-@pytest.mark.parametrize("k", [1, 3, 20])
-def test_every_number_of_rows(device, n, k):
-    y, z, weight = draw(n, k)
+@dtypes
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 31, 32, 33, 128, 129, 257, 1023, 1024, 1026])
+@pytest.mark.parametrize("k", [1, 3, 4, 20])
+def test_every_number_of_rows(device, n, k, dtype):
+    y, z, weight = draw(n, k, dtype)
     loss, to = make_loss(k), device.asarray
     want = loss.gradient_hessian(y, z, weight)
+    tolerance = 4e-13 if dtype == np.float64 else 2 * UNIT
     for a, b in zip(loss.gradient_hessian(to(y), to(z), to(weight)), want, strict=True):
-        np.testing.assert_allclose(device.to_host(a), b, rtol=4e-13, atol=1e-14)
+        np.testing.assert_allclose(device.to_host(a), b, rtol=tolerance, atol=np.finfo(dtype).smallest_normal + 1e-14)
 
 
 @pytest.mark.parametrize("bad", [-1.0, 2.0, 0.5, np.nan, np.inf])
@@ -259,7 +289,8 @@ def nvrtc():
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvrtc_compiles_what_is_handed_to_cupy(architecture):
+@pytest.mark.parametrize(("single", "n_classes"), [(False, 20), (True, 20), (False, 5), (True, 5)])
+def test_nvrtc_compiles_what_is_handed_to_cupy(architecture, single, n_classes):
     library = nvrtc()
     if library is None:
         pytest.skip("needs NVRTC: a CUDA toolkit, or pip install nvidia-cuda-nvrtc")
@@ -271,7 +302,7 @@ def test_nvrtc_compiles_what_is_handed_to_cupy(architecture):
             for g in (2, 1.5)
         ]
         names += ["focal::binary_posterior_kernel<-1>", "focal::multiclass_posterior_kernel<-1>"]
-        options = [*cuda._OPTIONS, f"--gpu-architecture={architecture}"]
+        options = [*cuda._options(single, n_classes), f"--gpu-architecture={architecture}"]
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"focal.cu", 0, None, None) == 0
     for name in names:

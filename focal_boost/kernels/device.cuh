@@ -1,6 +1,6 @@
 // The kernels for a GPU: what loops.cpp does for a processor, compiled by NVRTC through cuda.py.
 //
-// Binary: a thread a row. Multiclass: a block takes a tile of rows into shared memory, so that margins are read from
+// Binary: four rows a thread, so that whole words of 16 bytes are read and written. Multiclass: a block takes a tile of rows into shared memory, so that margins are read from
 // device memory once and outputs written once, each in the order in which they lie there; a row has as many lanes
 // (threads) as its number of classes makes worthwhile, and lanes of a row exchange partial results through shared memory.
 //
@@ -21,14 +21,30 @@ namespace FOCAL_NAMESPACE {
 using Address = unsigned long long;
 using Index = long long;
 
-// The numbers that cuda.py gives to dtypes.
-enum class Type : int { kNone, kFloat32, kFloat64, kInt32, kInt64, kInt8, kUInt8 };
+// The numbers that cuda.py gives to dtypes. kPacked: float32, one row after the other without a gap, from an address that
+// is a multiple of 16 bytes.
+enum class Type : int { kNone, kFloat32, kFloat64, kInt32, kInt64, kInt8, kUInt8, kPacked };
+
+struct alignas(16) Four {
+    float x[4];
+};
+
+template <class T>
+FOCAL_DEVICE T& in_device_memory(Address x) {
+    T* const place = reinterpret_cast<T*>(x);
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+    __builtin_assume(__isGlobal(place));
+#endif
+    return *place;
+}
 
 /// A strided array in device memory; strides in bytes.
 struct View {
     Address data;
     int type;
     Index row_stride, column_stride;
+
+    FOCAL_DEVICE bool packed() const { return type == static_cast<int>(Type::kPacked); }
 
     FOCAL_DEVICE Address at(Index row, Index column) const {
         return data + static_cast<Address>(row * row_stride + column * column_stride);
@@ -38,22 +54,50 @@ struct View {
         const Address x = at(row, column);
         // All threads take the same way.
         switch (static_cast<Type>(type)) {
-            case Type::kFloat32: return *reinterpret_cast<const float*>(x);
-            case Type::kFloat64: return *reinterpret_cast<const double*>(x);
-            case Type::kInt32: return *reinterpret_cast<const int*>(x);
-            case Type::kInt64: return static_cast<double>(*reinterpret_cast<const long long*>(x));
-            case Type::kInt8: return *reinterpret_cast<const signed char*>(x);
-            case Type::kUInt8: return *reinterpret_cast<const unsigned char*>(x);
+            case Type::kPacked:
+            case Type::kFloat32: return in_device_memory<const float>(x);
+            case Type::kFloat64: return in_device_memory<const double>(x);
+            case Type::kInt32: return in_device_memory<const int>(x);
+            case Type::kInt64: return static_cast<double>(in_device_memory<const long long>(x));
+            case Type::kInt8: return in_device_memory<const signed char>(x);
+            case Type::kUInt8: return in_device_memory<const unsigned char>(x);
             case Type::kNone: break;
         }
         return otherwise;
     }
 
-    FOCAL_DEVICE void store(Index row, Index column, double value) const {
-        if (type == static_cast<int>(Type::kFloat32)) {
-            *reinterpret_cast<float*>(at(row, column)) = static_cast<float>(value);
+    /// Values of rows that follow each other; `otherwise` past the last row, and where there is no array.
+    template <int kRows>
+    FOCAL_DEVICE void load_rows(Index row, Index n_rows, double otherwise, double (&values)[kRows]) const {
+        static_assert(kRows == 4, "of Four");
+        if (packed() & (row + kRows <= n_rows)) {
+            const Four four = in_device_memory<const Four>(data + static_cast<Address>(row) * sizeof(float));
+            for (int i = 0; i < kRows; ++i) values[i] = four.x[i];
+        } else if (type == static_cast<int>(Type::kNone)) {
+            for (int i = 0; i < kRows; ++i) values[i] = otherwise;
         } else {
-            *reinterpret_cast<double*>(at(row, column)) = value;
+            for (int i = 0; i < kRows; ++i) values[i] = row + i < n_rows ? load(row + i, 0, otherwise) : otherwise;
+        }
+    }
+
+    FOCAL_DEVICE void store(Index row, Index column, double value) const {
+        if (type == static_cast<int>(Type::kFloat64)) {
+            in_device_memory<double>(at(row, column)) = value;
+        } else {
+            in_device_memory<float>(at(row, column)) = static_cast<float>(value);
+        }
+    }
+
+    template <int kRows>
+    FOCAL_DEVICE void store_rows(Index row, Index n_rows, const double (&values)[kRows]) const {
+        if (packed() & (row + kRows <= n_rows)) {
+            Four four;
+            for (int i = 0; i < kRows; ++i) four.x[i] = static_cast<float>(values[i]);
+            in_device_memory<Four>(data + static_cast<Address>(row) * sizeof(float)) = four;
+        } else {
+            for (int i = 0; i < kRows; ++i) {
+                if (row + i < n_rows) store(row + i, 0, values[i]);
+            }
         }
     }
 
@@ -63,6 +107,15 @@ struct View {
     }
 };
 
+FOCAL_DEVICE inline bool is_sample_weight(double w) { return (w >= 0.0) & (w <= 1.7976931348623157e308); }
+
+/// The number of classes where it is known at compile time, each row then having one thread; else 0.
+#ifdef FOCAL_CLASSES
+constexpr int kClasses = FOCAL_CLASSES;
+#else
+constexpr int kClasses = 0;
+#endif
+
 struct Task {
     Index n_rows, n_classes;
     View y, z, weight, out, hessian_out;  ///< `out`: loss, gradient or posterior
@@ -71,15 +124,20 @@ struct Task {
     double inverse_step, least, scale;                  ///< of Finish
     Address status;   ///< first row with a bad label and first with a bad weight; one that cannot be without
     Address scratch;  ///< global memory for tiles that shared memory cannot hold, else 0
-    int lanes;        ///< threads a row, a power of two
+    int lanes;        ///< threads a row, a power of two; see lane_count
 
+    FOCAL_DEVICE int class_count() const { return kClasses > 0 ? kClasses : static_cast<int>(n_classes); }
+    FOCAL_DEVICE int lane_count() const { return kClasses > 0 ? 1 : lanes; }
     FOCAL_DEVICE Finish finish() const { return {inverse_step, least, scale}; }
     FOCAL_DEVICE const double* weights() const { return reinterpret_cast<const double*>(class_weight); }
     FOCAL_DEVICE const double* log_weights() const { return reinterpret_cast<const double*>(log_class_weight); }
 
+    FOCAL_DEVICE double start(Index column) const {
+        return intercept != 0 ? reinterpret_cast<const double*>(intercept)[column] : 0.0;
+    }
+
     FOCAL_DEVICE double margin(Index row, Index column) const {
-        const double start = intercept != 0 ? reinterpret_cast<const double*>(intercept)[column] : 0.0;
-        return finite_margin(z.load(row, column, 0.0) + start);
+        return finite_margin(z.load(row, column, 0.0) + start(column));
     }
 
     FOCAL_DEVICE void report(int which, Index row) const {
@@ -88,7 +146,7 @@ struct Task {
 
     FOCAL_DEVICE double sample_weight(Index row) const {
         const double w = weight.load(row, 0, 1.0);
-        if (!((w >= 0.0) & (w <= 1.7976931348623157e308))) report(1, row);
+        if (!is_sample_weight(w)) report(1, row);
         return w;
     }
 };
@@ -108,21 +166,37 @@ FOCAL_DEVICE void run(const Task& task);
 
 struct BinaryKernel {
     static constexpr int kPhases = 1;
+    static constexpr int kRows = 4;
     const Task& task;
-    Index row;
-    double z, t, weight;
+    Index row;  ///< the first of this thread
+    double z[kRows], t[kRows], weight[kRows];
 
     FOCAL_DEVICE BinaryKernel(const Task& task, Place place, double*)
-        : task(task), row(place.block * place.n_threads + place.thread), z(0.0), t(0.0), weight(1.0) {}
+        : task(task), row((place.block * place.n_threads + place.thread) * kRows) {}
 
-    /// Margin, label and weight; false past the last row.
+    FOCAL_DEVICE void load_margins() {
+        task.z.load_rows(row, task.n_rows, 0.0, z);
+        const double start = task.start(0);
+        for (double& margin : z) margin = finite_margin(margin + start);
+    }
+
+    /// Margins, labels and weights; false past the last row.
     FOCAL_DEVICE bool load() {
         if (row >= task.n_rows) return false;
-        z = task.margin(row, 0);
-        t = task.y.load(row, 0, 0.0);
-        if (!is_binary_label(t)) task.report(0, row);
-        weight = task.sample_weight(row);
+        load_margins();
+        task.y.load_rows(row, task.n_rows, 0.0, t);
+        task.weight.load_rows(row, task.n_rows, 1.0, weight);
+        bool good = true;
+        for (int i = 0; i < kRows; ++i) good &= is_binary_label(t[i]) & is_sample_weight(weight[i]);
+        if (!good) report();
         return true;
+    }
+
+    FOCAL_DEVICE void report() const {
+        for (int i = 0; i < kRows; ++i) {
+            if (!is_binary_label(t[i])) task.report(0, row + i);
+            if (!is_sample_weight(weight[i])) task.report(1, row + i);
+        }
     }
 
     FOCAL_DEVICE BinaryWeights class_weights() const { return {task.weights()[0], task.weights()[1]}; }
@@ -135,8 +209,12 @@ struct BinaryLoss : BinaryKernel {
     template <int Phase>
     FOCAL_DEVICE void phase() {
         if (!load()) return;
-        const BinarySide<N> side(z, Gamma<N>{task.gamma});
-        task.out.store(row, 0, binary_loss(side, t, z, class_weights()) * weight);
+        const BinaryWeights w = class_weights();
+        for (int i = 0; i < kRows; ++i) {
+            const BinarySide<N> side(z[i], Gamma<N>{task.gamma});
+            z[i] = binary_loss(side, t[i], z[i], w) * weight[i];
+        }
+        task.out.store_rows(row, task.n_rows, z);
     }
 };
 
@@ -147,10 +225,15 @@ struct BinaryDerivatives : BinaryKernel {
     template <int Phase>
     FOCAL_DEVICE void phase() {
         if (!load()) return;
-        const BinarySide<N> side(z, Gamma<N>{task.gamma});
-        const Derivatives d = binary_derivatives<kExpected>(side, t, z, class_weights(), task.finish());
-        task.out.store(row, 0, d.gradient * weight);
-        task.hessian_out.store(row, 0, d.hessian * weight);
+        const BinaryWeights w = class_weights();
+        for (int i = 0; i < kRows; ++i) {
+            const BinarySide<N> side(z[i], Gamma<N>{task.gamma});
+            const Derivatives d = binary_derivatives<kExpected>(side, t[i], z[i], w, task.finish());
+            z[i] = d.gradient * weight[i];
+            t[i] = d.hessian * weight[i];
+        }
+        task.out.store_rows(row, task.n_rows, z);
+        task.hessian_out.store_rows(row, task.n_rows, t);
     }
 };
 
@@ -160,7 +243,9 @@ struct BinaryPosterior : BinaryKernel {
     template <int Phase>
     FOCAL_DEVICE void phase() {
         if (row >= task.n_rows) return;
-        task.out.store(row, 0, binary_posterior_logit(task.margin(row, 0), task.gamma, task.log_weights()[0]));
+        load_margins();
+        for (double& margin : z) margin = binary_posterior_logit(margin, task.gamma, task.log_weights()[0]);
+        task.out.store_rows(row, task.n_rows, z);
     }
 };
 
@@ -170,34 +255,101 @@ struct BinaryPosterior : BinaryKernel {
 /// A tile of rows: two values for each class of each row, first margin and exponential, in the end two outputs.
 struct Tile {
     double *first, *second, *partial;
-    Index stride, rows, begin;
+    int stride, rows;
+    Index begin;
 
     FOCAL_DEVICE Tile(const Task& task, Place place, double* shared)
         // Odd, so that threads on different rows meet different banks.
-        : stride(task.n_classes | 1), rows(place.n_threads / task.lanes), begin(place.block * rows) {
+        : stride(task.class_count() | 1),
+          rows(place.n_threads / task.lane_count()),
+          begin(place.block * rows) {
         // The layout that cuda.py reserves.
         partial = shared;
         double* values = shared + 3 * place.n_threads;
         if (task.scratch != 0) {
-            values = reinterpret_cast<double*>(task.scratch) + place.block * (2 * rows * stride);
+            values = reinterpret_cast<double*>(task.scratch) + place.block * (2 * static_cast<Index>(rows) * stride);
         }
         first = values;
-        second = values + rows * stride;
-        if (begin + rows > task.n_rows) rows = task.n_rows - begin;
+        second = values + static_cast<Index>(rows) * stride;
+        if (begin + rows > task.n_rows) rows = static_cast<int>(task.n_rows - begin);
+    }
+
+    FOCAL_DEVICE double& at(double* values, int row, int column) const {
+        return values[static_cast<Index>(row) * stride + column];
     }
 
     /// Calls function(row in the tile, class) for this thread's part of the tile, neighbours in memory by neighbours.
     template <class Function>
     FOCAL_DEVICE void visit(const Task& task, Place place, bool column_major, Function function) const {
-        const Index k = task.n_classes, size = rows * k, inner = column_major ? rows : k;
-        for (Index i = place.thread; i < size; i += place.n_threads) {
-            const Index outer = i / inner, rest = i - outer * inner;
-            if (column_major) {
-                function(rest, outer);
-            } else {
-                function(outer, rest);
+        const int k = task.class_count(), inner = column_major ? rows : k, outer = column_major ? k : rows;
+        // One division for the first place of this thread and one for the length of a step: later places are sums.
+        const int steps = place.n_threads / inner, rest = place.n_threads - steps * inner;
+        int i = place.thread / inner, j = place.thread - i * inner;
+        while (i < outer) {
+            function(column_major ? j : i, column_major ? i : j);
+            i += steps;
+            j += rest;
+            if (j >= inner) {
+                j -= inner;
+                ++i;
             }
         }
+    }
+
+    /// Calls function(place in memory of four values that follow each other, their number in the tile) for this thread's
+    /// part of the tile in a packed array, and one(the same of a single value) for what is left at the end.
+    template <class Function, class One>
+    FOCAL_DEVICE void visit_packed(const Task& task, Place place, const View& view, Function function, One one) const {
+        const Address start = view.data + static_cast<Address>(begin * task.class_count()) * sizeof(float);
+        const int size = rows * task.class_count();
+        for (int i = 4 * place.thread; i < size; i += 4 * place.n_threads) {
+            if (i + 4 <= size) {
+                function(start + static_cast<Address>(i) * sizeof(float), i);
+            } else {
+                for (int j = i; j < size; ++j) one(start + static_cast<Address>(j) * sizeof(float), j);
+            }
+        }
+    }
+
+    /// An entry by its number in the tile.
+    FOCAL_DEVICE double& entry(const Task& task, double* values, int i) const {
+        const int k = task.class_count(), row = i / k;
+        return at(values, row, i - row * k);
+    }
+
+    FOCAL_DEVICE void load(const Task& task, Place place, const View& view) const {
+        if ((kClasses > 0) & view.packed()) {
+            const auto put = [&](int i, float margin) {
+                const int k = task.class_count(), row = i / k;
+                at(first, row, i - row * k) = finite_margin(margin + task.start(i - row * k));
+            };
+            visit_packed(
+                task, place, view,
+                [&](Address x, int i) {
+                    const Four four = in_device_memory<const Four>(x);
+                    for (int j = 0; j < 4; ++j) put(i + j, four.x[j]);
+                },
+                [&](Address x, int i) { put(i, in_device_memory<const float>(x)); });
+            return;
+        }
+        visit(task, place, view.column_major(),
+              [&](int row, int column) { at(first, row, column) = task.margin(begin + row, column); });
+    }
+
+    FOCAL_DEVICE void store(const Task& task, Place place, const View& view, double* values) const {
+        if ((kClasses > 0) & view.packed()) {
+            visit_packed(
+                task, place, view,
+                [&](Address x, int i) {
+                    Four four;
+                    for (int j = 0; j < 4; ++j) four.x[j] = static_cast<float>(entry(task, values, i + j));
+                    in_device_memory<Four>(x) = four;
+                },
+                [&](Address x, int i) { in_device_memory<float>(x) = static_cast<float>(entry(task, values, i)); });
+            return;
+        }
+        visit(task, place, view.column_major(),
+              [&](int row, int column) { view.store(begin + row, column, at(values, row, column)); });
     }
 };
 
@@ -209,21 +361,21 @@ struct MulticlassKernel {
     Tile tile;
     int lane;
     bool active;
-    Index row;  ///< in the tile
+    int row;  ///< in the tile
     double *z, *e, *partial;
-    Leaders leaders;
+    LeadersOf<int> leaders;
     SoftmaxRow<N> soft;
-    Index t;
+    int t;
     double weight;
 
     FOCAL_DEVICE MulticlassKernel(const Task& task, Place place, double* shared)
-        : task(task), place(place), tile(task, place, shared), lane(place.thread & (task.lanes - 1)) {
-        row = place.thread / task.lanes;
+        : task(task), place(place), tile(task, place, shared), lane(place.thread & (task.lane_count() - 1)) {
+        row = place.thread / task.lane_count();
         active = row < tile.rows;
-        z = tile.first + row * tile.stride;
-        e = tile.second + row * tile.stride;
+        z = tile.first + static_cast<Index>(row) * tile.stride;
+        e = tile.second + static_cast<Index>(row) * tile.stride;
         // Three values for each lane of the row, those of one kind side by side.
-        partial = tile.partial + row * task.lanes;
+        partial = tile.partial + row * task.lane_count();
         t = 0;
         weight = 1.0;
     }
@@ -234,35 +386,34 @@ struct MulticlassKernel {
     /// The sum over the lanes of a row, in the same order in every lane.
     FOCAL_DEVICE double sum(int kind) const {
         double total = 0.0;
-        for (int i = 0; i < task.lanes; ++i) total += of(kind, i);
+        for (int i = 0; i < task.lane_count(); ++i) total += of(kind, i);
         return total;
-    }
-
-    FOCAL_DEVICE void load() const {
-        tile.visit(task, place, task.z.column_major(), [this](Index r, Index k) {
-            tile.first[r * tile.stride + k] = task.margin(tile.begin + r, k);
-        });
     }
 
     FOCAL_DEVICE void find_leaders() {
         if (!active) return;
         const double minus_infinity = from_bits(0xfff0000000000000ULL);
-        leaders = {minus_infinity, minus_infinity, -1.0};
-        for (Index k = lane; k < task.n_classes; k += task.lanes) leaders.visit(z[k], static_cast<double>(k));
+        leaders = {minus_infinity, minus_infinity, -1};
+        for (int k = lane; k < task.class_count(); k += task.lane_count()) leaders.visit(z[k], k);
+        if (task.lane_count() == 1) return;
         mine(0) = leaders.highest;
         mine(1) = leaders.second;
         mine(2) = leaders.top;
     }
 
+    FOCAL_DEVICE LeadersOf<int> leaders_of(int lane) const {
+        return {of(0, lane), of(1, lane), static_cast<int>(of(2, lane))};
+    }
+
     FOCAL_DEVICE void merge_leaders() {
-        if (!active) return;
-        leaders = {of(0, 0), of(1, 0), of(2, 0)};
-        for (int i = 1; i < task.lanes; ++i) {
-            const Leaders other{of(0, i), of(1, i), of(2, i)};
+        if (!active | (task.lane_count() == 1)) return;
+        leaders = leaders_of(0);
+        for (int i = 1; i < task.lane_count(); ++i) {
+            const LeadersOf<int> other = leaders_of(i);
             // Of equal margins the first class leads, whichever lane it fell to.
             const bool higher = (other.highest > leaders.highest) |
                                 ((other.highest == leaders.highest) & (other.top < leaders.top));
-            const Leaders winner = higher ? other : leaders, loser = higher ? leaders : other;
+            const LeadersOf<int> winner = higher ? other : leaders, loser = higher ? leaders : other;
             leaders = winner;
             leaders.second = loser.highest > winner.second ? loser.highest : winner.second;
         }
@@ -271,9 +422,10 @@ struct MulticlassKernel {
     FOCAL_DEVICE void exponentials() {
         if (!active) return;
         double others = 0.0;
-        for (Index k = lane; k < task.n_classes; k += task.lanes) {
-            e[k] = leaders.exponential(z[k], static_cast<double>(k));
-            others += e[k];
+        for (int k = lane; k < task.class_count(); k += task.lane_count()) {
+            const double exponential = leaders.exponential(z[k], k);
+            e[k] = exponential;
+            others += exponential;
         }
         // The leaders of other lanes are still being read in places 0 to 2: a phase ends before.
         own_others = others;
@@ -293,20 +445,20 @@ struct MulticlassKernel {
     FOCAL_DEVICE void load_label() {
         if (!active) return;
         const double label = task.y.load(tile.begin + row, 0, 0.0);
-        const bool good = is_class_label(label, static_cast<double>(task.n_classes));
+        const bool good = is_class_label(label, static_cast<double>(task.class_count()));
         if (!good & (lane == 0)) task.report(0, tile.begin + row);
-        t = good ? static_cast<Index>(label) : 0;
+        t = good ? static_cast<int>(label) : 0;
         weight = task.sample_weight(tile.begin + row);
     }
 
-    FOCAL_DEVICE bool is_top(Index k) const { return static_cast<double>(k) == leaders.top; }
+    FOCAL_DEVICE bool is_top(int k) const { return k == leaders.top; }
 
     FOCAL_DEVICE TrueClass truth() const { return {soft, z[t], e[t], task.weights()[t], is_top(t)}; }
 
     /// Phases 0 to 4.
     template <int Phase>
     FOCAL_DEVICE void prepare() {
-        if constexpr (Phase == 0) load();
+        if constexpr (Phase == 0) tile.load(task, place, task.z);
         if constexpr (Phase == 1) find_leaders();
         if constexpr (Phase == 2) {
             merge_leaders();
@@ -314,12 +466,6 @@ struct MulticlassKernel {
         }
         if constexpr (Phase == 3) share_others();
         if constexpr (Phase == 4) complete();
-    }
-
-    FOCAL_DEVICE void store(const View& view, const double* values) const {
-        tile.visit(task, place, view.column_major(), [&](Index r, Index k) {
-            view.store(tile.begin + r, k, values[r * tile.stride + k]);
-        });
     }
 };
 
@@ -336,7 +482,7 @@ struct MulticlassLoss : MulticlassKernel<N> {
         if constexpr (Phase == 4) {
             this->load_label();
             if (!this->active | (this->lane != 0)) return;
-            const Index t = this->t;
+            const int t = this->t;
             const double w = this->task.weights()[t];
             const double loss = softmax_loss(this->soft, this->z[t], this->e[t], w, this->is_top(t));
             this->task.out.store(this->tile.begin + this->row, 0, loss * this->weight);
@@ -367,13 +513,13 @@ struct MulticlassDerivatives : MulticlassKernel<N> {
         if constexpr (Phase == 5 && kExpected) terms();
         if constexpr (Phase == 6) finish();
         if constexpr (Phase == 7) {
-            Base::store(this->task.out, this->tile.first);
-            Base::store(this->task.hessian_out, this->tile.second);
+            this->tile.store(this->task, this->place, this->task.out, this->tile.first);
+            this->tile.store(this->task, this->place, this->task.hessian_out, this->tile.second);
         }
     }
 
     FOCAL_DEVICE double true_slope() const {
-        const Index t = this->t;
+        const int t = this->t;
         if (this->is_top(t)) return 0.0;  // ExpectedRow has it
         return ExpectedTerms(this->soft, this->soft.other(this->z[t], this->e[t]), this->task.weights()[t]).slope;
     }
@@ -382,7 +528,7 @@ struct MulticlassDerivatives : MulticlassKernel<N> {
     FOCAL_DEVICE void terms() {
         if (!this->active) return;
         inverse_sum = term_sum = 0.0;
-        for (Index k = this->lane; k < this->task.n_classes; k += this->task.lanes) {
+        for (int k = this->lane; k < this->task.class_count(); k += this->task.lane_count()) {
             const ExpectedTerms terms(this->soft, this->soft.other(this->z[k], this->e[k]), this->task.weights()[k]);
             this->z[k] = terms.own;
             inverse_sum += terms.inverse;
@@ -396,13 +542,13 @@ struct MulticlassDerivatives : MulticlassKernel<N> {
         if (!this->active) return;
         if constexpr (kExpected) {
             // No class leads in a row with NaN alone.
-            const Index top = this->leaders.top < 0.0 ? 0 : static_cast<Index>(this->leaders.top);
+            const int top = this->leaders.top < 0 ? 0 : this->leaders.top;
             expected = ExpectedRow<N>(this->soft, this->task.weights()[top], this->sum(1), this->sum(2));
             if (this->is_top(this->t)) slope_true = expected.slope_top;
         }
         const Finish finish = this->task.finish();
         const bool true_is_top = this->is_top(this->t);
-        for (Index k = this->lane; k < this->task.n_classes; k += this->task.lanes) {
+        for (int k = this->lane; k < this->task.class_count(); k += this->task.lane_count()) {
             const bool is_true = k == this->t, is_top = this->is_top(k);
             const double p_other = this->soft.probability(this->e[k]);
             const double p = is_top ? this->soft.p_top : p_other;
@@ -434,7 +580,7 @@ struct MulticlassPosterior : MulticlassKernel<-1> {
         if constexpr (Phase == 5) {
             if (!active) return;
             double highest = from_bits(0xfff0000000000000ULL);
-            for (Index k = lane; k < task.n_classes; k += task.lanes) {
+            for (int k = lane; k < task.class_count(); k += task.lane_count()) {
                 z[k] = softmax_log_posterior(soft, z[k], e[k], task.log_weights()[k]);
                 highest = z[k] > highest ? z[k] : highest;
             }
@@ -444,8 +590,8 @@ struct MulticlassPosterior : MulticlassKernel<-1> {
             // Nothing is kept in shared memory beyond this phase: each lane stores what it has.
             if (!active) return;
             double highest = of(1, 0);
-            for (int i = 1; i < task.lanes; ++i) highest = of(1, i) > highest ? of(1, i) : highest;
-            for (Index k = lane; k < task.n_classes; k += task.lanes) {
+            for (int i = 1; i < task.lane_count(); ++i) highest = of(1, i) > highest ? of(1, i) : highest;
+            for (int k = lane; k < task.class_count(); k += task.lane_count()) {
                 task.out.store(tile.begin + row, k, z[k] - highest);
             }
         }

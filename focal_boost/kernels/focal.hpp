@@ -4,6 +4,9 @@
 // that a row costs few divisions. There are no branches, only selects, and no calls into a mathematical library, so a
 // compiler vectorises any loop over these functions. All arithmetic is in double precision. NaN margins give NaN.
 //
+// With FOCAL_SINGLE the elementary functions stop at relative errors of 2^-31, a hundredth of what rounding the results
+// to single precision costs: half of the work where double precision is slow, on a GPU.
+//
 // Notation: z margin, p probability, q = 1 - p, a = -log p, b = -log q, w class weight (alpha).
 // Loss: Lin et al. 2017 (arXiv 1708.02002). Posterior: Charoenphakdee et al. 2021 (arXiv 2011.09172).
 //
@@ -29,6 +32,12 @@
 namespace FOCAL_NAMESPACE {
 
 using Bits = unsigned long long;
+
+#ifdef FOCAL_SINGLE
+constexpr bool kSingle = true;
+#else
+constexpr bool kSingle = false;
+#endif
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Elementary functions
@@ -63,28 +72,76 @@ FOCAL_INLINE double product_error(double a, double b, double product) {
 #endif
 }
 
-/// exp for arguments <= 0. Relative error below 2.5e-16, gradual underflow.
+/// 1 / x by the instruction of the device, which looks at 20 bits of x, gives 20 bits, and takes subnormal numbers for 0.
+FOCAL_INLINE double rough_reciprocal(double x) {
+#if defined(__CUDA_ARCH__) || defined(__CUDACC_RTC__)
+    double y;
+    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
+    return y;
+#else
+    constexpr Bits kHigh = 0xffffffff00000000ULL;
+    const double y = from_bits(to_bits(1.0 / from_bits(to_bits(x) & kHigh)) & kHigh);
+    return absolute(x) < 0x1p-1022 ? from_bits(0x7ff0000000000000ULL) : y;
+#endif
+}
+
+/// 1 / x; with FOCAL_SINGLE for x between 1e-300 and 1e300 alone, NaN for 0 and infinity.
+FOCAL_INLINE double reciprocal(double x) {
+    if constexpr (!kSingle) return 1.0 / x;
+    // A step of Newton's method squares the relative error, 2^-18 at the worst.
+    const double y = rough_reciprocal(x);
+    return y + y * (1.0 - x * y);
+}
+
+FOCAL_INLINE double quotient(double a, double b) { return kSingle ? a * reciprocal(b) : a / b; }
+
+/// a / b where b may have underflowed: `otherwise` if it has. Results in single precision are far from noticing a b that
+/// `reciprocal` does not take.
+FOCAL_INLINE double quotient(double a, double b, double otherwise) {
+    const double value = quotient(a, b);
+    return (kSingle ? b < 1e-290 : b == 0.0) ? otherwise : value;
+}
+
+/// exp for arguments <= 0. Relative error below 2.5e-16, gradual underflow; with FOCAL_SINGLE below 2^-32, and nothing
+/// below exp(-700), which is 0 in single precision.
 ///
 /// Cody & Waite: x = n log 2 + r, |r| <= log(2)/2, with log 2 in two parts, the first short enough that its product
 /// with n is exact.
 struct Exponent {
-    static constexpr double kLower = 0x1p-200;
+    static constexpr double kLower = kSingle ? 1.0 : 0x1p-200;
     double shifted, n, r;
 
     FOCAL_INLINE explicit Exponent(double x) {
-        constexpr double kLowest = -840.0;  // its exponential is 0, and 2^200 times it a normal number
+        // The exponential of the lowest argument is 0, and 2^200 times it a normal number.
+        constexpr double kLowest = kSingle ? -700.0 : -840.0;
         // Adding 1.5 * 2^52 rounds to an integer and leaves it in the lowest bits; the rest of the constant is the bias
         // of the exponent, plus 200 to stay clear of subnormal numbers until the last multiplication.
-        constexpr double kShift = 0x1.8p52 + 1023.0 + 200.0;
+        constexpr double kShift = 0x1.8p52 + 1023.0 + (kSingle ? 0.0 : 200.0);
         x = x < kLowest ? kLowest : x;
         shifted = x * 0x1.71547652b82fep0 + kShift;
         n = shifted - kShift;
-        r = x - n * 0x1.62e42fee00000p-1;
-        r = r - n * 0x1.a39ef35793c76p-33;
+        if constexpr (kSingle) {
+            r = x - n * 0x1.62e42fefa39efp-1;
+        } else {
+            r = x - n * 0x1.62e42fee00000p-1;
+            r = r - n * 0x1.a39ef35793c76p-33;
+        }
     }
 
-    /// 2^200 times the exponential. Polynomial through (exp(r) - 1 - r) / r^2 at Chebyshev nodes, error of exp(r) 2e-17.
+    /// 1 / kLower times the exponential. Polynomial through (exp(r) - 1 - r) / r^2 at Chebyshev nodes, error of exp(r)
+    /// 2e-17. The coefficients of the short one fit into an instruction of the device, which has room for 32 bits.
     FOCAL_INLINE double lifted() const {
+        const double scale = from_bits(to_bits(shifted) << 52);
+        if constexpr (kSingle) {
+            double poly = 0x1.96c90p-13;
+            poly = poly * r + 0x1.6d42fp-10;
+            poly = poly * r + 0x1.11189p-7;
+            poly = poly * r + 0x1.5554fp-5;
+            poly = poly * r + 0x1.55555p-3;
+            poly = poly * r + 0.5;
+            poly = poly * r + 1.0;
+            return (poly * r + 1.0) * scale;
+        }
         const double r2 = r * r;
         const double r4 = r2 * r2;
         const double c01 = 0.5 + 0.16666666666666669 * r;
@@ -93,11 +150,10 @@ struct Exponent {
         const double c67 = 2.4801520613566223e-05 + 2.7557267935231926e-06 * r;
         const double c89 = 2.762041219449885e-07 + 2.5100634461878497e-08 * r;
         const double poly = (c01 + c23 * r2) + r4 * ((c45 + c67 * r2) + r4 * c89);
-        const double scale = from_bits(to_bits(shifted) << 52);
         return (1.0 + (r + r2 * poly)) * scale;
     }
 
-    /// 2^(n + 200), then down again: only the second product can round, and only where the result is subnormal.
+    /// Up by 2^200, then down again: only the second product can round, and only where the result is subnormal.
     FOCAL_INLINE double value() const { return lifted() * kLower; }
 };
 
@@ -106,13 +162,21 @@ FOCAL_INLINE double exp_nonpositive(double x) { return Exponent(x).value(); }
 /// exp(x + low), |low| being far below 1 wherever x is above -746.
 FOCAL_INLINE double exp_nonpositive(double x, double low) {
     Exponent e(x);
-    e.r += x < -746.0 ? 0.0 : low;
+    // Such a low is below 1e-13: nothing that single precision could see.
+    if constexpr (!kSingle) e.r += x < -746.0 ? 0.0 : low;
     return e.value();
 }
 
 /// (atanh(s) / s - 1) / s^2 as a function of s^2 in [0, 1/9], interpolated at Chebyshev nodes. Error of 1 + s^2 times
-/// it: 2e-16.
+/// it: 2e-16; with FOCAL_SINGLE 2^-31.
 FOCAL_INLINE double atanh_wide(double z) {
+    if constexpr (kSingle) {
+        double poly = 0x1.ca3bcp-4;
+        poly = poly * z + 0x1.c1d46p-4;
+        poly = poly * z + 0x1.24812p-3;
+        poly = poly * z + 0x1.999bfp-3;
+        return poly * z + 0x1.55555p-2;
+    }
     const double z2 = z * z;
     const double z4 = z2 * z2;
     const double c01 = 0.33333333333333487 + 0.19999999999780063 * z;
@@ -122,8 +186,14 @@ FOCAL_INLINE double atanh_wide(double z) {
     return (c01 + c23 * z2) + z4 * ((c45 + c67 * z2) + z4 * 0.08435350330584022);
 }
 
-/// As atanh_wide for s^2 in [0, 0.02944], the range that log1p needs. Error 5e-18.
+/// As atanh_wide for s^2 in [0, 0.02944], the range that log1p needs. Error 5e-18; with FOCAL_SINGLE 2^-33.
 FOCAL_INLINE double atanh_narrow(double z) {
+    if constexpr (kSingle) {
+        double poly = 0x1.12f2p-3;
+        poly = poly * z + 0x1.22575p-3;
+        poly = poly * z + 0x1.99a2ap-3;
+        return poly * z + 0x1.55555p-2;
+    }
     const double z2 = z * z;
     const double c01 = 0.3333333333333335 + 0.19999999999949725 * z;
     const double c23 = 0.14285714313000714 + 0.11111105565280362 * z;
@@ -146,7 +216,7 @@ FOCAL_INLINE double log1p(double y) {
     const double k = from_bits(exponent | 0x4330000000000000ULL) - (0x1p52 + 1023.0);
     const double down = from_bits((2046 - exponent) << 52);
     const double f = (u * down - 1.0) + lost * down;
-    const double s = f / (2.0 + f);
+    const double s = quotient(f, 2.0 + f);
     const double z = s * s;
     const double s2 = s + s;
     const double value = k * 0x1.62e42fefa39efp-1 + (s2 + (s2 * z) * atanh_narrow(z));
@@ -156,7 +226,7 @@ FOCAL_INLINE double log1p(double y) {
 
 /// log(1 - p) for p in [0, 1/2], without the reduction of log1p. Relative error below 1e-15.
 FOCAL_INLINE double log_complement(double p) {
-    const double s = p / (2.0 - p);
+    const double s = quotient(p, 2.0 - p);
     const double z = s * s;
     const double twice = -(s + s);
     return twice + (twice * z) * atanh_wide(z);
@@ -236,14 +306,15 @@ struct BinarySide {
     }
 
     FOCAL_INLINE void exponential() {
-        lifted_e = x > 840.0 ? 0.0 : Exponent(-x).lifted();
+        lifted_e = Exponent(-x).lifted();
+        if constexpr (!kSingle) lifted_e = x > 840.0 ? 0.0 : lifted_e;
         e = lifted_e * Exponent::kLower;
     }
 
     FOCAL_INLINE void logarithm() {
         // One division for 1 / (1 + e) and for s = e / (2 + e), log1p(e) = 2 atanh(s).
         const double one = 1.0 + e, two = 2.0 + e;
-        const double inverse = 1.0 / (one * two);
+        const double inverse = reciprocal(one * two);
         big = inverse * two;
         const double inverse_two = inverse * one;
         const double s = e * inverse_two;
@@ -278,9 +349,9 @@ struct BinarySide {
     FOCAL_INLINE double bracket_wrong() const { return 1.0 + gamma * (e * cost_small()); }
     FOCAL_INLINE double bracket_right() const { return 1.0 + gamma * lambda; }
 
-    // |dFL/dz| with w = 1.
-    FOCAL_INLINE double slope_wrong() const { return big_gamma * big * bracket_wrong(); }
-    FOCAL_INLINE double slope_right() const { return small_gamma * small() * bracket_right(); }
+    // |dFL/dz| with w = 1, but for the bracket.
+    FOCAL_INLINE double power_wrong() const { return big_gamma * big; }
+    FOCAL_INLINE double power_right() const { return small_gamma * small(); }
 
     // Signed second derivative with w = 1: p q (power) [1 + 2 gamma - gamma cost + gamma^2 (bracket's quotient)].
     FOCAL_INLINE double curvature_wrong() const {
@@ -292,20 +363,17 @@ struct BinarySide {
         return (small() * big) * small_gamma * ((1.0 + 2.0 * gamma) - gamma * cost_big() + (gamma * gamma) * lambda);
     }
 
-    /// u0 u1 / (u0 + u1) * M, M = d logit(eta) / dz, for class weights given by side.
+    /// u0 u1 / (u0 + u1) * M, M = d logit(eta) / dz, given the weighted slopes without their brackets and their sum.
     ///
     /// M = gamma + small (1 + gamma - gamma cost_small) / W + big (1 + gamma - gamma cost_big) / R with the brackets W
     /// and R, which are factors of the slopes too: over the common denominator they cancel, and one division is left.
     /// The sum of the slopes is 0 only where the larger underflows (gamma beyond 1000).
-    FOCAL_INLINE double expected_curvature(double w_wrong, double w_right) const {
+    FOCAL_INLINE double expected_curvature(double power_wrong, double power_right, double total) const {
         const double wrong = bracket_wrong(), right = bracket_right();
-        const double power_wrong = w_wrong * (big_gamma * big), power_right = w_right * (small_gamma * small());
-        const double total = power_wrong * wrong + power_right * right;
         const double slope = gamma * wrong * right + small() * (1.0 + gamma - gamma * cost_small()) * right +
                              big * (1.0 + gamma - gamma * cost_big()) * wrong;
         // The smaller factor last, so that no partial product is smaller than the result.
-        const double h = (power_wrong * slope / total) * power_right;
-        return total == 0.0 ? 0.0 : h;
+        return quotient(power_wrong * slope, total, 0.0) * power_right;
     }
 
     /// log u0 - log u1 for z = x and equal class weights; odd in z.
@@ -341,13 +409,15 @@ template <bool kExpected, int N>
 FOCAL_INLINE Derivatives binary_derivatives(const BinarySide<N>& side, double t, double z, BinaryWeights w,
                                             Finish finish) {
     const bool positive = z >= 0.0;
-    const double wrong = side.slope_wrong(), right = side.slope_right();
-    const double u0 = w.w0 * (positive ? wrong : right);
-    const double u1 = w.w1 * (positive ? right : wrong);
+    const double power_wrong = (positive ? w.w0 : w.w1) * side.power_wrong();
+    const double power_right = (positive ? w.w1 : w.w0) * side.power_right();
+    const double wrong = power_wrong * side.bracket_wrong(), right = power_right * side.bracket_right();
+    const double u0 = positive ? wrong : right;
+    const double u1 = positive ? right : wrong;
     const double g = (1.0 - t) * u0 - t * u1;
     double h;
     if constexpr (kExpected) {
-        h = side.expected_curvature(positive ? w.w0 : w.w1, positive ? w.w1 : w.w0);
+        h = side.expected_curvature(power_wrong, power_right, wrong + right);
     } else {
         const double c_wrong = side.curvature_wrong(), c_right = side.curvature_right();
         h = t * (w.w1 * (positive ? c_right : c_wrong)) + (1.0 - t) * (w.w0 * (positive ? c_wrong : c_right));
@@ -382,6 +452,8 @@ struct Difference {
 
     FOCAL_INLINE Difference(double x, double y) {
         value = x - y;
+        low = 0.0;
+        if constexpr (kSingle) return;
         const double away = x - value;
         const double error = (x - (value + away)) + (away - y);
         // Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
@@ -389,11 +461,14 @@ struct Difference {
     }
 };
 
-/// The two largest margins of a row and the class of the largest (the first of equal ones).
-struct Leaders {
-    double highest, second, top;
+/// The two largest margins of a row and the class of the largest (the first of equal ones). `Class` is the type of a
+/// class's number: vector units count in the type of the margins, a GPU in integers.
+template <class Class>
+struct LeadersOf {
+    double highest, second;
+    Class top;
 
-    FOCAL_INLINE void visit(double z, double k) {
+    FOCAL_INLINE void visit(double z, Class k) {
         const bool higher = z > highest;
         const double low = z > second ? z : second;
         second = higher ? highest : low;
@@ -402,13 +477,15 @@ struct Leaders {
     }
 
     /// exp(z - second), 0 for top.
-    FOCAL_INLINE double exponential(double z, double k) const {
+    FOCAL_INLINE double exponential(double z, Class k) const {
         const Difference d(z, second);
         const bool is_top = k == top;
         const double e = exp_nonpositive(is_top ? 0.0 : d.value, is_top ? 0.0 : d.low);
         return is_top ? 0.0 : e;
     }
 };
+
+using Leaders = LeadersOf<double>;
 
 FOCAL_INLINE bool is_class_label(double t, double n_classes) {
     // Adding 2^52 rounds to an integer.
@@ -428,14 +505,16 @@ struct SoftmaxRow {
 
     SoftmaxRow() = default;
 
-    FOCAL_INLINE SoftmaxRow(Leaders leaders, double sum, Gamma<N> g) {
+    template <class Class>
+    FOCAL_INLINE SoftmaxRow(LeadersOf<Class> leaders, double sum, Gamma<N> g) {
         start(leaders, sum, g);
         exponential();
         logarithms();
         powers();
     }
 
-    FOCAL_INLINE void start(Leaders leaders, double sum, Gamma<N> g) {
+    template <class Class>
+    FOCAL_INLINE void start(LeadersOf<Class> leaders, double sum, Gamma<N> g) {
         const Difference d(leaders.second, leaders.highest);
         gamma = g.get();
         highest = leaders.highest;
@@ -448,12 +527,12 @@ struct SoftmaxRow {
 
     FOCAL_INLINE void logarithms() {
         const double rest = t * others;  // sum of all exponentials but top's, top's being 1
-        p_top = 1.0 / (1.0 + rest);
+        p_top = reciprocal(1.0 + rest);
         q_top = rest * p_top;
         scale = t * p_top;
-        inverse_others = 1.0 / others;
+        inverse_others = reciprocal(others);
         log_total = log1p(rest);
-        rho_top = q_top > 0.0 ? log_total / q_top : (q_top != q_top ? q_top : 1.0);
+        rho_top = quotient(log_total, q_top, 1.0);
         // log(q_top) but for the gap; others - 1 is exact.
         if constexpr (!Gamma<N>::kInteger) log_rest = log1p(others - 1.0) - log_total;
     }
@@ -501,8 +580,8 @@ struct SoftmaxRow {
 
     /// p a / q of a class; 1 - p in the limit for top.
     FOCAL_INLINE double p_rho(SoftmaxClass c, bool is_top) const {
-        const double quotient = c.a / (is_top ? 1.0 : c.q);
-        return c.p * (is_top ? rho_top : quotient);
+        const double rho = quotient(c.a, is_top ? 1.0 : c.q);
+        return c.p * (is_top ? rho_top : rho);
     }
 
     /// -A_k = w q^gamma (1 + gamma p a / q): what the gradient of a row of class k is proportional to.
@@ -512,7 +591,7 @@ struct SoftmaxRow {
 
     /// R_k = V_k q_k / -A_k, V_k = p_k dA_k/dp_k: free of weights and of q^gamma, so it never underflows.
     FOCAL_INLINE double bend(SoftmaxClass c, double p_rho) const {
-        return gamma * c.p * (2.0 - c.a + (gamma - 1.0) * p_rho) / (1.0 + gamma * p_rho);
+        return quotient(gamma * c.p * (2.0 - c.a + (gamma - 1.0) * p_rho), 1.0 + gamma * p_rho);
     }
 };
 
@@ -536,7 +615,7 @@ struct TrueClass {
         slope = row.slope(w, c, p_rho);
         bend = row.bend(c, p_rho);
         q = c.q;
-        inverse_q = 1.0 / (is_top ? 1.0 : c.q);
+        inverse_q = reciprocal(is_top ? 1.0 : c.q);
     }
 
     /// Exact diagonal V_t (delta_tk - p_k)^2 - A_t p_k q_k; p_k / q_t by the share where q_t is top's complement.
@@ -571,12 +650,12 @@ struct ExpectedTerms {
         const double gamma = row.gamma;
         const double pa = c.p * c.a;
         const double d = c.q + gamma * pa;
-        const double inverse_qd = 1.0 / (c.q * d);
+        const double inverse_qd = reciprocal(c.q * d);
         const double bend_over_q = gamma * c.p * ((2.0 - c.a) * c.q + (gamma - 1.0) * pa) * inverse_qd;
         const double weighted_power = w * c.q_gamma;
         slope = weighted_power * (d * d * inverse_qd);
         term = c.p * bend_over_q;
-        inverse = (c.p * c.q) / (weighted_power * d);
+        inverse = quotient(c.p * c.q, weighted_power * d);
         own = c.q + (c.q * c.q * bend_over_q - c.p * term);
     }
 };
@@ -596,7 +675,8 @@ struct ExpectedRow {
         const double bend = row.bend(top, p_rho);
         p_bend_top = top.p * bend;
         own_top = top.q * (1.0 + bend);
-        c = 1.0 / (inverse_sum + top.p / slope_top);  // 0 where the slope underflows
+        // 1 / (inverse_sum + p / -A) with the top class's term, and 0 where its slope underflows.
+        c = quotient(slope_top, inverse_sum * slope_top + top.p);
     }
 
     FOCAL_INLINE double curvature(bool is_top, double p, double share, double own) const {
@@ -617,7 +697,7 @@ FOCAL_INLINE double softmax_log_posterior(const SoftmaxRow<N>& row, double z, do
     const double q = is_top ? 1.0 : 1.0 - p_other;
     const double a = is_top ? row.log_total : row.cost(z);
     const double log_q = is_top ? row.log_q_top() : log_complement(p_other);
-    const double rho = is_top ? row.rho_top : a / q;
+    const double rho = is_top ? row.rho_top : quotient(a, q);
     return -a - row.gamma * log_q - log1p(row.gamma * p * rho) - log_w;
 }
 
