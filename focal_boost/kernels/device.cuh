@@ -31,11 +31,12 @@ struct alignas(16) Four {
 
 template <class T>
 FOCAL_DEVICE T& in_device_memory(Address x) {
-    T* const place = reinterpret_cast<T*>(x);
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-    __builtin_assume(__isGlobal(place));
+    // Known to be global memory: loads need not ask which memory an address belongs to.
+    return *static_cast<T*>(__cvta_global_to_generic(x));
+#else
+    return *reinterpret_cast<T*>(x);
 #endif
-    return *place;
 }
 
 /// A strided array in device memory; strides in bytes.
