@@ -7,6 +7,7 @@ the reference."""
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -279,46 +280,75 @@ def test_importing_the_package_imports_no_cupy():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.fixture(scope="module")
 def nvrtc():
-    """NVRTC from a CUDA toolkit or from its wheel, nvidia-cuda-nvrtc; None where there is neither."""
+    """NVRTC from a CUDA toolkit or from its wheel, nvidia-cuda-nvrtc."""
     folders = [Path("/usr/local/cuda/lib64"), *(Path(p) / "nvidia" / "cu13" / "lib" for p in sys.path)]
     for folder in folders:
         for path in sorted(folder.glob("libnvrtc.so*")):
             return ctypes.CDLL(str(path))
-    return None
+    return pytest.skip("needs NVRTC: a CUDA toolkit, or pip install nvidia-cuda-nvrtc")
+
+
+def compile_kernels(nvrtc, names, options):
+    """A program of NVRTC with the kernels of these names, made of what is handed to CuPy."""
+    with fake_cupy.installed() as cuda:
+        source = cuda._source()
+    program = ctypes.c_void_p()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"focal.cu", 0, None, None) == 0
+    for name in names:
+        assert nvrtc.nvrtcAddNameExpression(program, name.encode()) == 0
+    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    status = nvrtc.nvrtcCompileProgram(program, len(options), encoded)
+    assert status == 0, text_of(nvrtc, program, "ProgramLog")
+    return program
+
+
+def text_of(nvrtc, program, what):
+    size = ctypes.c_size_t()
+    assert getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size)) == 0
+    text = ctypes.create_string_buffer(size.value)
+    assert getattr(nvrtc, f"nvrtcGet{what}")(program, text) == 0
+    return text.value.decode()
+
+
+def derivative_kernels(cuda, gammas=(2, 1.5)):
+    return [
+        f"focal::{cuda._template(f'{kind}_derivatives', g, True)}" for kind in ("binary", "multiclass") for g in gammas
+    ]
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(("single", "n_classes"), [(False, 20), (True, 20), (False, 5), (True, 5)])
-def test_nvrtc_compiles_what_is_handed_to_cupy(architecture, single, n_classes):
-    library = nvrtc()
-    if library is None:
-        pytest.skip("needs NVRTC: a CUDA toolkit, or pip install nvidia-cuda-nvrtc")
+def test_nvrtc_compiles_what_is_handed_to_cupy(nvrtc, architecture, single, n_classes):
     with fake_cupy.installed() as cuda:
-        source = cuda._source()
-        names = [
-            f"focal::{cuda._template(f'{kind}_derivatives', g, True)}"
-            for kind in ("binary", "multiclass")
-            for g in (2, 1.5)
-        ]
-        names += ["focal::binary_posterior_kernel<-1>", "focal::multiclass_posterior_kernel<-1>"]
+        names = [*derivative_kernels(cuda), "focal::binary_posterior_kernel<-1>"]
+        names += ["focal::multiclass_posterior_kernel<-1>"]
         options = [*cuda._options(single, n_classes), f"--gpu-architecture={architecture}"]
-    program = ctypes.c_void_p()
-    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"focal.cu", 0, None, None) == 0
-    for name in names:
-        assert library.nvrtcAddNameExpression(program, name.encode()) == 0
-    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    status = library.nvrtcCompileProgram(program, len(options), encoded)
-    size = ctypes.c_size_t()
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    assert status == 0, log.value.decode()
+    program = compile_kernels(nvrtc, names, options)
     # What the stand-in for CuPy takes for granted: the same mangled names, which spell the types of all arguments.
     for name in names:
         lowered = ctypes.c_char_p()
-        assert library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered)) == 0
+        assert nvrtc.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered)) == 0
         assert lowered.value.decode().startswith(fake_cupy.mangled(name))
+
+
+def test_machine_code_holds_what_makes_it_fast(nvrtc):
+    with fake_cupy.installed() as cuda:
+        binary, _, multiclass, _ = derivative_kernels(cuda)
+        options = cuda._options(True, 5)
+    for name in (binary, multiclass):
+        code = text_of(nvrtc, compile_kernels(nvrtc, [name], [*options, "--gpu-architecture=compute_90"]), "PTX")
+        # A step of Newton's method in place of correctly rounded division, of which there are subroutines.
+        assert "rcp.approx.ftz.f64" in code
+        assert "div.rn.f64" not in code
+        assert "rcp.rn.f64" not in code
+        # 16 bytes at once, from memory known to be global; nothing kept in memory of the thread's own.
+        assert re.search(r"ld\.global\.(nc\.)?v4\.(f32|b32)", code)
+        assert re.search(r"st\.global\.v4\.(f32|b32)", code)
+        assert ".local" not in code
+        # Places in a tile are counted in 32 bits.
+        assert not re.search(r"(div|rem)\.[us]64", code)
 
 
 def test_only_the_first_array_on_a_gpu_brings_the_kernels_in():
