@@ -93,11 +93,18 @@ def kernels_of_caller(margins: Any) -> Any:
 
 
 def on_device(module: Any, booster: xgboost.Booster | None = None) -> Any:
-    """Context in which CuPy uses the GPU of the booster; without one, and for NumPy, nothing changes."""
+    """Context in which CuPy uses the GPU of the booster; without one, and for NumPy, nothing changes.
+
+    And its default stream, which waits for XGBoost's own and is waited for by it. A stream of the caller's need not:
+    predictions could be read before they are there.
+    """
+    context = contextlib.ExitStack()
     if module.arrays is np or booster is None:
-        return contextlib.nullcontext()
+        return context
     ordinal = _device(booster).partition(":")[2]
-    return module.arrays.cuda.Device(int(ordinal or 0))
+    context.enter_context(module.arrays.cuda.Device(int(ordinal or 0)))
+    context.enter_context(module.arrays.cuda.Stream.null)
+    return context
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 reverse = False  # the order of threads in a phase
 launches: list[str] = []
+streams: list[object] = []  # those that were made the current one and are it still
 
 
 class Array:
@@ -183,6 +184,22 @@ class RawModule:
         return launch
 
 
+class Stream:
+    """A stream, as far as it can be the current one."""
+
+    def __enter__(self):
+        streams.append(self)
+
+    def __exit__(self, *reason):
+        streams.remove(self)
+
+    def synchronize(self):
+        """Nothing is ever under way."""
+
+
+Stream.null = Stream()
+
+
 FUNCTIONS = "empty empty_like full zeros zeros_like exp logaddexp average bincount broadcast_to where unique"
 
 
@@ -196,9 +213,11 @@ def module():
     cupy.asnumpy = lambda x: bare(x).copy()
     cupy.RawModule = RawModule
     runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1)
-    stream = SimpleNamespace(synchronize=lambda: None)
     cupy.cuda = SimpleNamespace(
-        runtime=runtime, Device=lambda ordinal: contextlib.nullcontext(), get_current_stream=lambda: stream
+        runtime=runtime,
+        Device=lambda ordinal: contextlib.nullcontext(),
+        Stream=Stream,
+        get_current_stream=lambda: streams[-1] if streams else Stream.null,
     )
     for name in FUNCTIONS.split():
         setattr(cupy, name, wrapped(getattr(np, name)))

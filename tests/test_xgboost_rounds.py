@@ -49,7 +49,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
     monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
     boost, inplace_predict = xgb.Booster.boost, xgb.Booster.inplace_predict
-    seen = SimpleNamespace(boost=[], predict=0)
+    seen = SimpleNamespace(boost=[], predict=0, streams=[])
 
     def boost_from_device(self, dtrain, iteration, *, grad=None, hess=None, fobj=None):
         if fobj is None:
@@ -63,6 +63,7 @@ def gpu(monkeypatch):
 
     def predict_on_device(self, data, *, base_margin, **options):
         seen.predict += 1
+        seen.streams += fake_cupy.streams
         result = inplace_predict(self, fake_cupy.bare(data), base_margin=fake_cupy.bare(base_margin), **options)
         return fake_cupy.wrap(result)
 
@@ -281,6 +282,7 @@ def test_margins_stay_on_the_device(gpu, n_classes, monkeypatch):
     ours = train(params, dtrain, 12, obj=objective, X=table.X)
     assert set(gpu.boost) == {fake_cupy.Array}
     assert gpu.predict == 12
+    assert gpu.streams == [fake_cupy.Stream.null] * 12  # the one that waits for XGBoost's
     assert len(reads) == 2  # the start, and the check after the first round
     gpu.boost.clear()
     crossing = train(params, dtrain, 12, obj=objective)
