@@ -16,19 +16,14 @@ import logging
 import re
 import tomllib
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mpmath import mp
+from repository import ROOT, script
 from tables import draw
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts),
-]
+PAGES = script("doc_links").pages()
 BLOCK = re.compile(
     r"(?:^<!--(?P<mark>[^\n]*)-->\n)?^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<out>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
