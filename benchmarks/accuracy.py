@@ -180,8 +180,10 @@ def rounding(binary: dict[float, Derivatives]) -> str:
 
 EXPLANATION = """\
 Against derivatives with 50 digits and more: gamma {gammas}; margins from -800 to 800; no class weights; {binary} binary
-derivatives of each order, {multiclass} with five classes. Relative and absolute: largest error where |margin| <= 20
-(five classes: where the margins of a row differ by at most 40). Wrong sign, not finite (NaN or infinite): number of
+derivatives of each order, {multiclass} with five classes. Relative and absolute: largest error where \
+|margin| <= {moderate:g}
+(five classes: where the margins of a row differ by at most {spread:g}). \
+Wrong sign, not finite (NaN or infinite): number of
 gradients / second derivatives, at any margin. float32: margins given in single precision."""
 
 
@@ -194,7 +196,11 @@ def main() -> None:
         "Command: `python benchmarks/accuracy.py`.",
         machine(),
         EXPLANATION.format(
-            gammas=", ".join(f"{gamma:g}" for gamma in GAMMAS), binary=n_binary, multiclass=n_multiclass
+            gammas=", ".join(f"{gamma:g}" for gamma in GAMMAS),
+            binary=n_binary,
+            multiclass=n_multiclass,
+            moderate=MODERATE,
+            spread=2 * MODERATE,
         ),
         table("binary", {"focal_boost": ours, **binary_peers()}, binary_rows(), binary),
         rounding(binary),

@@ -20,6 +20,7 @@ import numpy as np
 from bad_input import FINE, GROUPS, N, Row, codes, estimator, names, numbers
 
 from focal_boost import BinaryFocalLoss, FocalClassifier
+from focal_boost._adapter import LIBRARIES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "bad_input.md"
@@ -56,8 +57,6 @@ ABOUT = {
         "`FocalObjective(…)(labels, margins, weights)` with 60 rows, as a booster calls it. Labels here are 0 and 1."
     ),
 }
-
-_LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
 
 
 def provoke(row: Row, library: str) -> Exception:
@@ -147,7 +146,7 @@ def cell(row: Row) -> str:
     said = {library: escaped(text(provoke(row, library))) for library in row.libraries}
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
-    return "<br>".join(f"{_LIBRARIES[library]}: {words}" for library, words in said.items())
+    return "<br>".join(f"{LIBRARIES[library].title}: {words}" for library, words in said.items())
 
 
 def title(rows: list[Row]) -> str:
@@ -157,7 +156,9 @@ def title(rows: list[Row]) -> str:
     same = len(list(shared)) if len(rows) > 1 else 0
     joined = ", ".join(" ".join(name[same:]) for name in names)
     only = rows[0].call != "loss" and len(rows[0].libraries) == 1
-    return escaped(" ".join([*names[0][:same], joined])) + (f" ({_LIBRARIES[rows[0].libraries[0]]})" if only else "")
+    return escaped(" ".join([*names[0][:same], joined])) + (
+        f" ({LIBRARIES[rows[0].libraries[0]].title})" if only else ""
+    )
 
 
 def page() -> str:
