@@ -461,6 +461,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self._check_class_weight(class_weight)
         inner.set_params(class_weight=None)
         by_class: AnyArray = compute_sample_weight(class_weight, y)
+        self._warn_of_class_weight(class_weight)
         return by_class if weight is None else weight * by_class
 
     def _check_class_weight(self, class_weight: Any) -> None:
@@ -469,6 +470,16 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 f"class weights are given twice, by alpha={self.alpha!r} and by class_weight={class_weight!r} of the "
                 "estimator: keep alpha, which predict_proba undoes, and leave class_weight None"
             )
+
+    @staticmethod
+    def _warn_of_class_weight(class_weight: Any) -> None:
+        warnings.warn(
+            f"class_weight={class_weight!r} of the estimator multiplies the row weights, so predict_proba gives the "
+            "probabilities of rows weighted so; use alpha={label: weight} or alpha='balanced' instead, which "
+            "predict_proba undoes",
+            UserWarning,
+            stacklevel=3,
+        )
 
     def _check_eval_set(
         self,

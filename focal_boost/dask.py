@@ -390,6 +390,7 @@ class DaskFocalClassifier(FocalClassifier):
         if class_weight is None:
             return np.ones(len(classes))
         self._check_class_weight(class_weight)
+        self._warn_of_class_weight(class_weight)
         inner.set_params(class_weight=None)
         if class_weight == "balanced":
             by_share: FloatArray = counts.sum() / (len(classes) * counts)

@@ -264,10 +264,14 @@ _RANKING_METRICS = {"auc", "average_precision", "auc_mu"}
 _NO_METRIC = {"", "none", "null", "custom", "na"}
 _METRIC_NAMES = ("metric", "metrics", "metric_types")
 
-# Parameter (all its names), the value without effect, what to do instead.
+# Parameter (all its names), the value without effect, what to do instead (a format, given the value).
 _IGNORED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("objective", "objective_type", "app", "application", "loss"), None, "FocalClassifier brings its own objective"),
-    (("scale_pos_weight",), 1, "use FocalClassifier(alpha=...) with one weight per class, or alpha='balanced'"),
+    (
+        ("scale_pos_weight",),
+        1,
+        "use FocalClassifier(alpha={{label: weight}}), e.g. alpha=(1, {value!r}), or alpha='balanced'",
+    ),
     (("is_unbalance", "unbalance", "unbalanced_sets"), False, "use FocalClassifier(alpha='balanced')"),
     (("num_class", "num_classes"), None, "the number of classes comes from y"),
     (("sigmoid",), 1, "the margins of focal loss are not rescaled"),
@@ -302,7 +306,7 @@ def check_estimator(estimator: Any) -> None:
             if value is not None and value != neutral:
                 raise ValueError(
                     f"the estimator has {name}={value!r}, which has no effect with an objective of one's own: leave "
-                    f"it out; {advice}"
+                    f"it out; {advice.format(value=value)}"
                 )
     for name in ("boosting_type", "boosting", "boost"):
         if params.get(name) in ("rf", "random_forest"):

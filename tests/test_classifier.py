@@ -185,7 +185,8 @@ def test_one_alpha_for_many_classes_is_refused():
 def test_class_weight_of_lightgbm_counts_as_sample_weight(class_weight):
     table = draw(600)
     names = np.array(["a", "b"])[table.y]
-    model = FocalClassifier(lightgbm(class_weight=class_weight)).fit(table.X, names)
+    with pytest.warns(UserWarning, match=r"class_weight=.*weighted so; use alpha=\{label: weight\}.*undoes"):
+        model = FocalClassifier(lightgbm(class_weight=class_weight)).fit(table.X, names)
     factor = len(names) / (2 * np.bincount(table.y)) if class_weight == "balanced" else np.array([1, 4])
     same = FocalClassifier(lightgbm()).fit(table.X, names, factor[table.y])
     np.testing.assert_allclose(model.predict_proba(table.X), same.predict_proba(table.X), rtol=1e-6)

@@ -232,8 +232,11 @@ def test_class_weight_of_the_estimator(client, place):
     table = sorted_by_class(3)
     X, y = (uneven(place, values) for values in (table.X, NAMES[table.y]))
     for class_weight in ("balanced", {"a": 2.0, "c": 3.0}):
-        there = DaskFocalClassifier(LightGBM.there(n_estimators=2, class_weight=class_weight), client=client).fit(X, y)
-        here = FocalClassifier(LightGBM.here(n_estimators=2, class_weight=class_weight)).fit(table.X, NAMES[table.y])
+        there = DaskFocalClassifier(LightGBM.there(n_estimators=2, class_weight=class_weight), client=client)
+        here = FocalClassifier(LightGBM.here(n_estimators=2, class_weight=class_weight))
+        for model, data in ((there, (X, y)), (here, (table.X, NAMES[table.y]))):
+            with pytest.warns(UserWarning, match="class_weight=.*use alpha="):
+                model.fit(*data)
         np.testing.assert_allclose(
             there.decision_function(table.X).mean(axis=0), here.decision_function(table.X).mean(axis=0), atol=0.02
         )

@@ -184,6 +184,7 @@ def test_kinds_of_lightgbm(params, n_classes, tmp_path):
     assert_same(round_trip(model, tmp_path), model, table.X)
 
 
+@pytest.mark.filterwarnings("ignore:class_weight=:UserWarning")
 @each_booster
 def test_parameters_that_plain_json_would_change(make, tmp_path):
     table = draw(300)
