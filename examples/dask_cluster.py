@@ -47,7 +47,7 @@ def main() -> None:
         stopping = lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)
         model.fit(X, y, eval_set=[valid], callbacks=[stopping])
         scores = model.evals_result_["valid_0"]["posterior_log_loss"]
-        best = model.best_iteration_
+        best = model.n_rounds_
         print(
             f"stopped after {len(scores)} rounds, best {best}: log loss of all validation rows {scores[best - 1]:.5f}"
         )

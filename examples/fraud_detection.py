@@ -159,7 +159,7 @@ def save_model(model: FocalClassifier, library: str, table: Table, folder: Path)
         model.estimator_.booster_.save_model(path)
     else:
         path = folder / "model.json"
-        model.estimator_.get_booster()[: model.best_iteration_ + 1].save_model(path)
+        model.estimator_.get_booster()[: model.n_rounds_].save_model(path)
     rows = table.rows(np.arange(min(len(table.y), 10_000)))
     return compare(library, path, rows, expit(model.decision_function(rows).astype(np.float64)))
 

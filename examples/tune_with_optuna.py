@@ -74,7 +74,7 @@ def make_goal(table: Table, train: np.ndarray, valid: np.ndarray, gamma: float |
         model.fit(
             table.rows(train), table.y[train], eval_set=[(table.rows(valid), table.y[valid])], callbacks=callbacks
         )
-        trial.set_user_attr("rounds", model.best_iteration_)
+        trial.set_user_attr("rounds", model.n_rounds_)
         return row_log_loss(table.y[valid], model.predict_proba(table.rows(valid))[:, 1]).mean()
 
     return goal

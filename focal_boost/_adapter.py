@@ -133,6 +133,10 @@ class Adapter(Protocol):
     def best_iteration(self, estimator: Any) -> int | None:
         """The best round as the library counts, None without early stopping."""
 
+    def n_rounds(self, estimator: Any) -> int:
+        """Number of rounds that predictions are made of, from 1."""
+        ...
+
     # For FocalClassifierCV
 
     def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:

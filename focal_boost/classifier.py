@@ -81,6 +81,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     best_iteration_ : int or None
         As the library counts it (XGBoost: index of a round from 0; LightGBM: number of rounds from 1); None where
         there was no early stopping.
+    n_rounds_ : int
+        Number of rounds that predictions are made of, counted alike for both libraries: ``n_estimators`` for the same
+        model without early stopping.
 
     Notes
     -----
@@ -282,6 +285,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         importances: AnyArray = self.estimator_.feature_importances_
         return importances
+
+    @property
+    def n_rounds_(self) -> int:
+        """Number of boosting rounds that predictions are made of: up to the best where training stopped early."""
+        check_is_fitted(self)
+        return library_of(self.estimator_).n_rounds(self.estimator_)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that `load` reads without pickle.

@@ -75,7 +75,7 @@ class DaskFocalClassifier(FocalClassifier):
 
     Attributes
     ----------
-    classes_, n_features_in_, feature_names_in_, loss_, feature_importances_, evals_result_, best_iteration_
+    classes_, n_features_in_, feature_names_in_, loss_, feature_importances_, evals_result_, best_iteration_, n_rounds_
         As for `FocalClassifier`.
     estimator_ : XGBClassifier or LGBMClassifier
         Fitted on labels 0 to K - 1; an ordinary one, which knows of no cluster.

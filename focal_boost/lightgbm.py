@@ -588,6 +588,12 @@ def best_iteration(estimator: Any) -> int | None:
     return estimator.best_iteration_ or None
 
 
+def n_rounds(estimator: Any) -> int:
+    """Return the number of rounds that predictions are made of."""
+    rounds: int = best_iteration(estimator) or estimator.booster_.current_iteration()
+    return rounds
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Saved models, for FocalClassifier
 

@@ -614,6 +614,13 @@ def best_iteration(estimator: Any) -> int | None:
     return getattr(estimator.get_booster(), "best_iteration", None) if _stops_early(estimator) else None
 
 
+def n_rounds(estimator: Any) -> int:
+    """Return the number of rounds that predictions are made of."""
+    best = best_iteration(estimator)
+    rounds: int = estimator.get_booster().num_boosted_rounds() if best is None else best + 1
+    return rounds
+
+
 def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
     """Refuse what keeps a search over folds from choosing the number of rounds.
 

@@ -18,6 +18,7 @@ import xgboost as xgb
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, get_scorer, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
@@ -358,6 +359,7 @@ def test_xgboost_stops_on_the_focal_loss_or_on_the_metric_that_was_named(n_class
     assert list(log)[-1] == followed
     best = np.argmax(log[followed]) if followed == "auc" else np.argmin(log[followed])
     assert model.best_iteration_ == model.estimator_.best_iteration == best
+    assert model.n_rounds_ == best + 1
     assert {len(values) for values in log.values()} == {best + 6}
     margins = model.decision_function(valid.X)
     assert model.loss_(valid.y, margins) == pytest.approx(log["focal_loss"][best], rel=1e-5)
@@ -375,7 +377,8 @@ def test_lightgbm_stops_early_by_callback_or_parameter(n_classes):
     )
     log = callback.evals_result_["valid_0"]
     assert list(log) == ["focal_loss", "posterior_log_loss"]
-    assert callback.best_iteration_ == callback.estimator_.best_iteration_ == np.argmin(log["focal_loss"]) + 1
+    best = np.argmin(log["focal_loss"]) + 1
+    assert callback.n_rounds_ == callback.best_iteration_ == callback.estimator_.best_iteration_ == best
     assert callback.loss_(valid.y, callback.decision_function(valid.X)) == pytest.approx(min(log["focal_loss"]))
     parameter = FocalClassifier(
         lightgbm(n_estimators=300, learning_rate=0.3, early_stopping_round=5, first_metric_only=True)
@@ -388,7 +391,24 @@ def test_without_early_stopping_there_is_no_best_iteration(make):
     table = draw(300)
     model = FocalClassifier(make()).fit(table.X, table.y)
     assert model.best_iteration_ is None
+    assert model.n_rounds_ == model.estimator_.n_estimators
     assert model.evals_result_ == {}
+
+
+@each_booster
+@each_task
+def test_as_many_rounds_without_early_stopping_are_the_same_model(make, n_classes):
+    table, valid = draw(800, n_classes=n_classes), draw(400, n_classes=n_classes, seed=1)
+    stop = {"early_stopping_rounds": 5} if make is xgboost else {"early_stopping_round": 5, "first_metric_only": True}
+    options = {"learning_rate": 0.5}
+    stopped = FocalClassifier(make(n_estimators=300, **options, **stop))
+    stopped.fit(table.X, table.y, eval_set=[(valid.X, valid.y)], **({"verbose": False} if make is xgboost else {}))
+    assert 1 < stopped.n_rounds_ < 290
+    again = FocalClassifier(make(n_estimators=stopped.n_rounds_, **options)).fit(table.X, table.y)
+    assert again.n_rounds_ == stopped.n_rounds_
+    np.testing.assert_array_equal(again.decision_function(valid.X), stopped.decision_function(valid.X))
+    with pytest.raises(NotFittedError):
+        _ = FocalClassifier(make()).n_rounds_
 
 
 def test_xgboost_metric_functions_see_posterior_probabilities():

@@ -118,6 +118,7 @@ def test_early_stopping(make, n_classes, tmp_path):
     )
     loaded = round_trip(model, tmp_path)
     assert loaded.best_iteration_ is not None
+    assert loaded.n_rounds_ == model.n_rounds_ < 290
     assert_same(loaded, model, valid.X)
     rounds = {"num_iteration": 7} if make is lightgbm else {"iteration_range": (0, 7)}
     np.testing.assert_array_equal(
