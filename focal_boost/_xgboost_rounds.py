@@ -14,7 +14,7 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -60,51 +60,78 @@ def _warn_of_cupy(reason: str) -> None:
     )
 
 
-def _kernels_for_booster(booster: xgboost.Booster) -> Any:
-    """The kernels that compute where the booster trains; those for the processor, and a warning, if CuPy is missing."""
-    if not _xgboost_has_cuda() or not _device(booster).startswith("cuda"):
-        return kernels.active
+@functools.lru_cache(maxsize=256)
+def _failure(loss: Any, ordinal: int) -> str | None:
+    """Why gradients of a loss cannot be computed on a GPU, or None.
+
+    CuPy can be imported and still lack its compiler or a driver that it goes with, which the first kernel shows. One
+    row is tried, with the kernel that all rows need: nothing is compiled in vain.
+    """
+    module = kernels.for_gpu()
+    try:
+        with _device_context(module, ordinal):
+            margins = np.zeros((1,) if loss.n_outputs == 1 else (1, loss.n_outputs), dtype=np.float32)
+            loss.gradient_hessian(np.zeros(1), module.asarray(margins))
+    except Exception as error:  # whatever it is, there are other kernels
+        lines = str(error).splitlines() or [""]
+        return f"{type(error).__name__}: {lines[0][:200]}"
+    return None
+
+
+def _kernels_for_booster(booster: xgboost.Booster, loss: Any) -> tuple[Any, int]:
+    """The kernels that compute where the booster trains, and its GPU.
+
+    If CuPy is missing or does not work, those for the processor, and a warning.
+    """
+    device, _, ordinal = (_device(booster) if _xgboost_has_cuda() else "cpu").partition(":")
+    if device != "cuda":
+        return kernels.active, 0
     try:
         module = kernels.for_gpu()
-    except ImportError as error:
-        _warn_of_cupy(f"CuPy is not installed or cannot be loaded ({error.__cause__})")
-        return kernels.active
-    return module
+    except Exception as error:  # of CuPy's own extensions too, built for another NumPy
+        _warn_of_cupy(f"CuPy is not installed or cannot be loaded ({error.__cause__ or error})")
+        return kernels.active, 0
+    if reason := _failure(loss, int(ordinal or 0)):
+        _warn_of_cupy(f"CuPy cannot compute there ({reason})")
+        return kernels.active, 0
+    return module, int(ordinal or 0)
 
 
-def kernels_of_caller(margins: Any) -> Any:
-    """The kernels for margins that XGBoost hands to an objective.
+def kernels_of_caller(margins: Any, loss: Any) -> tuple[Any, Any]:
+    """The kernels for margins that XGBoost hands to an objective, and the context in which they compute.
 
-    They come through host memory wherever the booster trains, and nothing that comes with them says where that is. So
-    it is asked of the booster itself, which is found among the callers.
+    Margins come through host memory wherever the booster trains, and nothing that comes with them says where that is.
+    So it is asked of the booster itself, which is found among the callers.
     """
     if kernels.is_device_array(margins):
-        return kernels.for_gpu()
+        return kernels.for_gpu(), contextlib.nullcontext()
     if not _xgboost_has_cuda():
-        return kernels.active
+        return kernels.active, contextlib.nullcontext()
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_FRAMES):
         if frame is None:
             break
         if isinstance(booster := frame.f_locals.get("self"), xgboost.Booster):
-            return _kernels_for_booster(booster)
+            module, ordinal = _kernels_for_booster(booster, loss)
+            return module, on_device(module, ordinal)
         frame = frame.f_back
-    return kernels.active
+    return kernels.active, contextlib.nullcontext()
 
 
-def on_device(module: Any, booster: xgboost.Booster | None = None) -> Any:
-    """Context in which CuPy uses the GPU of the booster; without one, and for NumPy, nothing changes.
+def on_device(module: Any, ordinal: int) -> Any:
+    """Context in which CuPy uses a GPU and its default stream; for NumPy nothing changes.
 
-    And its default stream, which waits for XGBoost's own and is waited for by it. A stream of the caller's need not:
-    predictions could be read before they are there.
+    XGBoost computes on a stream of its own, which the default stream alone waits for, and its predictions on a GPU are
+    handed over before they are there.
     """
-    context = contextlib.ExitStack()
-    if module.arrays is np or booster is None:
-        return context
-    ordinal = _device(booster).partition(":")[2]
-    context.enter_context(module.arrays.cuda.Device(int(ordinal or 0)))
-    context.enter_context(module.arrays.cuda.Stream.null)
-    return context
+    return contextlib.nullcontext() if module.arrays is np else _device_context(module, ordinal)
+
+
+@contextlib.contextmanager
+def _device_context(module: Any, ordinal: int) -> Iterator[None]:
+    cuda = module.arrays.cuda
+    with cuda.Device(ordinal), cuda.Stream.null:
+        yield
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -149,8 +176,8 @@ def _margins(booster: xgboost.Booster, data: xgboost.DMatrix) -> np.ndarray:
 class _Crossing:
     """Margins come from the booster in each round; where it trains on a GPU they go back there."""
 
-    def __init__(self, module: Any, labels: Any, weights: Any) -> None:
-        self.module = module
+    def __init__(self, module: Any, ordinal: int, labels: Any, weights: Any) -> None:
+        self.module, self.ordinal = module, ordinal
         self.labels, self.weights = labels, weights
 
     def margins(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> Any:
@@ -164,9 +191,9 @@ class _Crossing:
 class _Resident(_Crossing):
     """Margins stay where the gradients are computed: each round adds what its own tree says of the features."""
 
-    def __init__(self, module: Any, labels: Any, weights: Any, X: Any) -> None:
-        super().__init__(module, labels, weights)
-        self.X = module.asarray(X)
+    def __init__(self, module: Any, ordinal: int, labels: Any, weights: Any, X: Any) -> None:
+        super().__init__(module, ordinal, labels, weights)
+        self.X = X
         self.current: Any = None
         self.is_checked = False
 
@@ -208,7 +235,7 @@ def _obstacle(booster: xgboost.Booster, data: xgboost.DMatrix, X: Any) -> str | 
     """Why margins cannot be kept without a copy, or None."""
     if X is None:
         return "train was not given X"
-    if not (isinstance(X, np.ndarray) or kernels.is_device_array(X)) or np.dtype(X.dtype).kind not in "fiu":
+    if not (isinstance(X, np.ndarray) or kernels.is_device_array(X)):
         return "X is not an array of numbers"
     if "c" in (data.feature_types or []):
         return "there are categorical features"
@@ -226,6 +253,22 @@ def _obstacle(booster: xgboost.Booster, data: xgboost.DMatrix, X: Any) -> str | 
     if (strategy := config["learner_train_param"]["multi_strategy"]) != "one_output_per_tree":
         return f"multi_strategy={strategy!r}"
     return None
+
+
+def _features(module: Any, ordinal: int, X: Any) -> tuple[Any, str | None]:
+    """Features on the GPU as XGBoost takes them in place, and None; or None and why there are none."""
+    try:
+        X = module.asarray(X)
+        if X.dtype.kind not in "fiu":
+            return None, "X is not an array of numbers"
+        if module.arrays is not np and X.device.id != ordinal:
+            return None, "X lies on another GPU"
+        # XGBoost reads strides as unsigned numbers.
+        return (X.copy() if min(X.strides) < 0 else X), None
+    except MemoryError:  # CuPy's own is one
+        return None, "X does not fit into the memory of the GPU"
+    except (TypeError, ValueError, BufferError) as error:
+        return None, f"CuPy does not take X ({error})"
 
 
 class Rounds(xgboost.callback.TrainingCallback):
@@ -270,7 +313,7 @@ class Rounds(xgboost.callback.TrainingCallback):
         if self.way is None:
             self.way = self._choose(booster, dtrain)
         module = self.way.module
-        with on_device(module, booster):
+        with on_device(module, self.way.ordinal):
             margins = self.way.margins(booster, dtrain)
             if self.outputs is None:
                 self.outputs = [module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
@@ -281,20 +324,23 @@ class Rounds(xgboost.callback.TrainingCallback):
             booster.boost(dtrain, iteration, grad=gradient, hess=hessian)
             if not self.way.finished(booster, dtrain):
                 logger.debug("margins cross to the GPU in each round: X is not what dtrain was made of")
-                self.way = _Crossing(module, self.way.labels, self.way.weights)
+                self.way = _Crossing(module, self.way.ordinal, self.way.labels, self.way.weights)
 
     def _choose(self, booster: xgboost.Booster, dtrain: xgboost.DMatrix) -> _Crossing:
-        module = _kernels_for_booster(booster)
+        module, ordinal = _kernels_for_booster(booster, self.objective.loss)
         labels, weights = self.labels_and_weights(dtrain)
         if module is kernels.active:
-            return _Crossing(module, labels, weights)
-        with on_device(module, booster):
+            return _Crossing(module, ordinal, labels, weights)
+        if module.arrays is not np:
+            # Where a caller's own X may still be on its way; rounds are on another stream.
+            module.arrays.cuda.get_current_stream().synchronize()
+        with on_device(module, ordinal):
             labels, weights = module.asarray(labels), None if weights is None else module.asarray(weights)
             obstacle = _obstacle(booster, dtrain, self.X)
+            X = None
             if obstacle is None:
-                try:
-                    return _Resident(module, labels, weights, self.X)
-                except MemoryError:  # CuPy's own is one
-                    obstacle = "X does not fit into the memory of the GPU"
+                X, obstacle = _features(module, ordinal, self.X)
+            if obstacle is None:
+                return _Resident(module, ordinal, labels, weights, X)
         logger.debug("margins cross to the GPU in each round: %s", obstacle)
-        return _Crossing(module, labels, weights)
+        return _Crossing(module, ordinal, labels, weights)

@@ -129,8 +129,8 @@ class FocalObjective(Objective):
         else:
             margins, n_threads = y_pred, self.n_threads
             labels, weights = y_true, sample_weight
-        kernels = rounds.kernels_of_caller(margins)
-        with rounds.on_device(kernels):
+        kernels, context = rounds.kernels_of_caller(margins, self.loss)
+        with context:
             margins = kernels.asarray(margins)
             outputs = [kernels.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
             return self._derivatives(labels, margins, weights, outputs, n_threads)

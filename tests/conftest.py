@@ -41,8 +41,10 @@ def gpu_missing():
     """Why there is no GPU to test on, or None."""
     if find_spec("cupy") is None:
         return "needs CuPy: pip install 'focal_boost[cuda]'"
-    import cupy
-
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy is installed and cannot be loaded: {error}"
     try:
         return None if cupy.cuda.runtime.getDeviceCount() else "needs an NVIDIA GPU"
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -67,6 +67,10 @@ class Array:
         return SimpleNamespace(ptr=self.host.ctypes.data)
 
     @property
+    def device(self):
+        return SimpleNamespace(id=0)
+
+    @property
     def __cuda_array_interface__(self):
         return {**self.host.__array_interface__, "version": 3, "stream": 1}
 
@@ -101,6 +105,8 @@ def asarray(x, dtype=None):
         return x
     interface = getattr(x, "__cuda_array_interface__", None)
     host = np.asarray(SimpleNamespace(__array_interface__=interface)) if interface else np.array(x)
+    if host.dtype.char not in "?bhilqBHILQefdFD" or not host.dtype.isnative:
+        raise ValueError(f"Unsupported dtype {host.dtype}")
     return Array(host if dtype is None else host.astype(dtype, copy=False))
 
 
@@ -200,7 +206,9 @@ class Stream:
 Stream.null = Stream()
 
 
-FUNCTIONS = "empty empty_like full zeros zeros_like exp logaddexp average bincount broadcast_to where unique"
+FUNCTIONS = (
+    "empty empty_like full ones zeros zeros_like exp logaddexp average bincount broadcast_to repeat where unique"
+)
 
 
 def module():

@@ -7,7 +7,9 @@ NumPy in the place of CuPy ("resident"); the same with a stand-in for CuPy, behi
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import pickle
 import re
 import subprocess
@@ -37,7 +39,7 @@ each_task = pytest.mark.parametrize("n_classes", [2, 4])
 def way(request, monkeypatch):
     if request.param == "resident":
         numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
-        monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster: numpy_alone)
+        monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster, loss: (numpy_alone, 0))
     return request.param
 
 
@@ -214,7 +216,7 @@ def reasons(caplog):
 )
 def test_what_cannot_be_resident_crosses_and_says_so(monkeypatch, caplog, setting, reason):
     numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
-    monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster: numpy_alone)
+    monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster, loss: (numpy_alone, 0))
     objective, table, _, dtrain = task(3)
     X = {"no X": None, "other X": table.X[::-1], "frame": pd.DataFrame(table.X)}.get(setting, table.X)
     with caplog.at_level(logging.DEBUG, "focal_boost"):
@@ -322,6 +324,104 @@ def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu
     assert set(gpu.boost) == {np.ndarray}
 
 
+class Unlike:
+    """Features on a GPU as another library has them: a dtype of its own, known by DLPack or the array interface."""
+
+    def __init__(self, host, protocol="DLPack"):
+        self.host, self.shape, self.dtype = host, host.shape, "torch.float64"
+        self.__dlpack_device__ = lambda: (2, 0)
+        if protocol != "DLPack":
+            self.__cuda_array_interface__ = fake_cupy.Array(host).__cuda_array_interface__
+
+
+@pytest.mark.parametrize("protocol", ["DLPack", "array interface"])
+def test_features_of_another_library_stay_on_the_device(gpu, protocol):
+    objective, table, _, dtrain = task(2)
+    assert_same(both({}, objective, dtrain, 3, X=Unlike(table.X, protocol)))
+    assert gpu.predict == 3
+
+
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_features_that_run_backwards_are_handed_over_forwards(gpu, place, monkeypatch):
+    objective, table, _, dtrain = task(2)
+    backwards = np.ascontiguousarray(table.X[::-1])[::-1]
+    predict, strides = xgb.Booster.inplace_predict, []
+    monkeypatch.setattr(
+        xgb.Booster, "inplace_predict", lambda self, X, **rest: strides.append(X.strides) or predict(self, X, **rest)
+    )
+    on_device = fake_cupy.Array(backwards) if place == "device" else backwards
+    assert_same(both({}, objective, dtrain, 3, X=on_device))
+    assert min(min(s) for s in strides) > 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "make"),
+    [
+        ("another GPU", lambda X: X),
+        ("does not fit", MemoryError),
+        ("does not take X .*masked", lambda X: ValueError("CuPy currently does not support masked arrays.")),
+        ("not an array of numbers", lambda X: fake_cupy.Array(X > 0)),
+    ],
+)
+def test_features_that_cannot_be_on_the_device_cross_and_say_so(gpu, caplog, monkeypatch, reason, make):
+    objective, table, _, dtrain = task(2)
+    cuda = kernels.for_gpu()
+    asarray, X = cuda.asarray, fake_cupy.Array(table.X)
+    made = make(table.X)
+    if reason == "another GPU":
+        monkeypatch.setattr(fake_cupy.Array, "device", SimpleNamespace(id=1))
+    elif isinstance(made, fake_cupy.Array):
+        X = made
+    else:
+
+        def refuse(x):
+            if x is X:
+                raise made
+            return asarray(x)
+
+        monkeypatch.setattr(cuda, "asarray", refuse)
+    with caplog.at_level(logging.DEBUG, "focal_boost"):
+        assert_same(both({}, objective, dtrain, 3, X=X))
+    assert re.search(reason, " ".join(reasons(caplog)))
+    assert not gpu.predict
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CuPy failed to load libnvrtc.so.13\nsecond line"), MemoryError()])
+@each_task
+def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monkeypatch, n_classes, error):
+    objective, table, _, dtrain = task(n_classes)
+    rounds._warn_of_cupy.cache_clear()
+    rounds._failure.cache_clear()
+
+    def fail(**options):
+        raise error
+
+    monkeypatch.setattr(kernels.for_gpu().arrays, "RawModule", fail)
+    kernels.for_gpu()._kernel.cache_clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert_same(both({}, objective, dtrain, 3, X=table.X))
+    rounds._failure.cache_clear()
+    (message,) = [str(w.message) for w in warned if "focal_boost[cuda]" in str(w.message)]
+    assert f"{type(error).__name__}: {str(error).partition(chr(10))[0]})" in message
+    assert set(gpu.boost) == {np.ndarray}
+
+
+def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch):
+    objective, table, _, dtrain = task(2)
+    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:1")
+    entered = []
+
+    class Device(contextlib.nullcontext):
+        def __init__(self, ordinal):
+            super().__init__(entered.append(ordinal))
+
+    monkeypatch.setattr(kernels.for_gpu().arrays.cuda, "Device", Device)
+    both({}, objective, dtrain, 3, X=table.X)
+    assert len(entered) >= 6
+    assert set(entered) == {1}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A GPU that is asked for and not there
 
@@ -350,7 +450,8 @@ def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
         assert all("focal_boost" not in str(w.message) for w in caught), [str(w.message) for w in caught]
         assert "cupy" not in sys.modules
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=hidden)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -369,8 +470,10 @@ def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes, caplog):
         results = both({"device": "cuda"}, objective, dtrain, 50, X=table.X, **watched)
     assert not reasons(caplog)
     assert_same(results)
-    cpu = xgb.train({**BASE, **objective.params}, dtrain, 50, obj=objective, **watched, verbose_eval=False)
+    # Not stopped by themselves, which might be a round earlier or later.
+    n = results[0][0].num_boosted_rounds()
+    cpu = xgb.train({**BASE, **objective.params}, dtrain, n, obj=objective)
     difference = cpu.predict(dvalid, output_margin=True) - results[0][0].predict(dvalid, output_margin=True)
-    built_in = [xgb.train({**BASE, **objective.params, "device": d}, dtrain, 50) for d in ("cpu", "cuda")]
+    built_in = [xgb.train({**BASE, **objective.params, "device": d}, dtrain, n) for d in ("cpu", "cuda")]
     theirs = np.subtract(*(b.predict(dvalid, output_margin=True) for b in built_in))
     assert np.abs(difference).mean() <= 2 * np.abs(theirs).mean() + 1e-5
