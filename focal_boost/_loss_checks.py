@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from focal_boost._typing import Hessian
+from focal_boost.kernels import is_device_array
 
 __all__ = [
     "check_class_weights",
@@ -130,13 +131,24 @@ def refuse_mask(values: Any, name: str) -> None:
         )
 
 
+def _array(x: Any, kind: Any) -> Any:
+    """An array of `kind`; one of strings or objects stays NumPy's, for the caller to refuse by its dtype."""
+    if kind.arrays is np or is_device_array(x):
+        return kind.asarray(x)
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        return x
+    # CuPy has no long double.
+    return kind.asarray(x if x.dtype.itemsize <= 8 else x.astype(np.float64))
+
+
 def check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
     """Return margins as a float32 or float64 array; no copy if it is one.
 
     A multiclass loss takes (n, K); a binary one (n,), or (n, K) for K labels that are each yes or no.
     """
     refuse_mask(raw_prediction, "raw_prediction")
-    z = kind.asarray(raw_prediction)
+    z = _array(raw_prediction, kind)
     if z.dtype not in (np.float32, np.float64):
         if z.dtype.kind not in "biuf":
             raise ValueError(f"raw_prediction has dtype {z.dtype}, but margins are real: pass float32 or float64")
@@ -160,7 +172,7 @@ def check_margins(raw_prediction: Any, n_outputs: int, kind: Any) -> Any:
 def check_labels(y_true: Any, shape: tuple[int, ...], kind: Any) -> Any:
     """Labels as a numeric array of this shape. Their values are checked in the pass of the kernels."""
     refuse_mask(y_true, "y_true")
-    y = kind.asarray(y_true)
+    y = _array(y_true, kind)
     if len(shape) == 1 and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.dtype.kind not in "biuf":
@@ -184,7 +196,7 @@ def check_weights(sample_weight: Any, n: int, kind: Any, *, in_kernel: bool = Fa
     if sample_weight is None:
         return None
     refuse_mask(sample_weight, "sample_weight")
-    weight = kind.asarray(sample_weight)
+    weight = _array(sample_weight, kind)
     if weight.dtype.kind not in "biuf":
         raise ValueError(f"sample_weight has dtype {weight.dtype}, but weights are real numbers; pass float64")
     if weight.shape != (n,):
