@@ -1,11 +1,12 @@
 """Focal loss on an NVIDIA GPU: one objective call, a training round, and the bytes that cross to the device.
 
 Objective calls against the copy of as many bytes on the same device in the same run; training rounds of XGBoost against
-its built-in objective, in turns; the NumPy objective, and gbdtCBL's under Py-Boost where both are installed. Prints the
-tables and writes them to results/gpu.md. Needs a GPU, CuPy and XGBoost with CUDA:
+its built-in objective, in turns; the NumPy objective, and gbdtCBL's under Py-Boost where both are installed. Prints
+each row as it is measured, and writes the tables to results/gpu.md after each of them. Needs a GPU, CuPy and XGBoost
+with CUDA:
 
-    python benchmarks/gpu.py                      # 1e6 and 1e7 rows of 50 columns
-    python benchmarks/gpu.py --rows 1000000
+    python benchmarks/gpu.py                      # 1e6 and 1e7 rows of 50 columns, about 7 minutes
+    python benchmarks/gpu.py --rows 1000000 --seconds 120
     python benchmarks/gpu.py --dry                # without a GPU: does everything on tiny tables, times mean nothing
 """
 
@@ -45,6 +46,10 @@ class Device:
         properties = self.cupy.cuda.runtime.getDeviceProperties(self.cupy.cuda.runtime.getDevice())
         return f"{properties['name'].decode()}, CuPy {self.cupy.__version__}"
 
+    def wait(self) -> None:
+        """Wait until nothing runs on it."""
+        self.cupy.cuda.runtime.deviceSynchronize()
+
     def seconds(self, call: Callable[[], Any], repeat: int) -> float:
         """Median time of a call on the device, host time before its launch included where it is the longer one."""
         start, end = (self.cupy.cuda.Event() for _ in range(2))
@@ -65,6 +70,9 @@ class DryDevice(Device):
     def name(self) -> str:
         """Say that it is none."""
         return "no device"
+
+    def wait(self) -> None:
+        """Nothing runs."""
 
     def seconds(self, call: Callable[[], Any], repeat: int) -> float:
         """Time of one call."""
@@ -119,15 +127,19 @@ def draw(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 # One call
 
 
-def copy_bandwidth(on: Device, n: int) -> float:
-    """Bytes a second of a copy within the device, read and write."""
-    source = on.cupy.zeros(n, dtype=np.float32)
+def copy_bandwidth(on: Device, n_bytes: int) -> float:
+    """Bytes a second of a copy within the device that reads and writes so many in all.
+
+    As many as the objective: what fits into the cache of the device is copied, and computed, at more than the speed of
+    its memory.
+    """
+    source = on.cupy.zeros(n_bytes // 8, dtype=np.float32)
     target = on.cupy.empty_like(source)
 
     def copy() -> None:
         target[...] = source
 
-    return 8 * n / on.seconds(copy, 20)
+    return n_bytes / on.seconds(copy, 20)
 
 
 def objective_table(on: Device, sizes: list[int], classes: list[int]) -> str:
@@ -141,8 +153,8 @@ def objective_table(on: Device, sizes: list[int], classes: list[int]) -> str:
             z = rng.normal(0.0, 3.0, shape).astype(np.float32)
             y_there, z_there = on.kernels.asarray(y), on.kernels.asarray(z)
             out = [on.cupy.empty_like(z_there) for _ in range(2)]
-            bandwidth = copy_bandwidth(on, entries)
             least = BYTES_AN_ENTRY * entries + 4 * n  # labels too
+            bandwidth = copy_bandwidth(on, least)
             for gamma in (2.0, 1.5):
                 loss = make_loss(k, gamma)
                 seconds = on.seconds(lambda: loss.gradient_hessian(y_there, z_there, None, *out), 20)  # noqa: B023
@@ -175,7 +187,8 @@ def numpy_derivatives(loss: Any, y: np.ndarray, z: np.ndarray) -> None:
 # Training
 
 
-def trainers(X: np.ndarray, y: np.ndarray, k: int, rounds: int, place: str) -> dict[str, Callable[[], Any]]:
+def trainers(X: Any, y: np.ndarray, k: int, place: str) -> dict[str, Callable[[int], Any]]:
+    """Ways to train a number of rounds; `X` lies where training is."""
     import xgboost as xgb
 
     from focal_boost.xgboost import FocalObjective, train
@@ -186,15 +199,38 @@ def trainers(X: np.ndarray, y: np.ndarray, k: int, rounds: int, place: str) -> d
     params = {**SETTINGS, "device": place, **focal.params}
 
     def on_host(margins: np.ndarray, dtrain: Any) -> Any:
-        return focal(dtrain.get_label(), margins.copy())
+        # Not through focal itself, which would find the booster that calls it, and compute where that trains.
+        outputs = [np.empty_like(margins) for _ in range(2)]
+        return focal._derivatives(dtrain.get_label(), margins, None, outputs, None)
 
     return {
-        "built-in": lambda: xgb.train(params, data, rounds),
-        "resident": lambda: train(params, data, rounds, obj=focal, X=X),
-        "crossing": lambda: train(params, data, rounds, obj=focal),
-        "xgboost.train": lambda: xgb.train(params, data, rounds, obj=focal),
-        "on the processor": lambda: xgb.train(params, data, rounds, obj=on_host),
+        "built-in": lambda rounds: xgb.train(params, data, rounds),
+        "resident": lambda rounds: train(params, data, rounds, obj=focal, X=X),
+        "crossing": lambda rounds: train(params, data, rounds, obj=focal),
+        "xgboost.train": lambda rounds: xgb.train(params, data, rounds, obj=focal),
+        "on the processor": lambda rounds: xgb.train(params, data, rounds, obj=on_host),
     }
+
+
+def timed(
+    on: Device, calls: dict[str, Callable[[int], Any]], rounds: int, turns: int, seconds: float
+) -> dict[str, np.ndarray]:
+    """Seconds of each call in each turn: so many turns, or as many as fit into the time, at least one."""
+    begin = time.perf_counter()
+    for call in calls.values():
+        call(2)  # data are binned, kernels compiled, memory pools filled
+    on.wait()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(turns):
+        start = time.perf_counter()
+        if turn and start - begin + sum(values[-1] for values in times.values()) > seconds:
+            break
+        for name, call in calls.items():
+            before = time.perf_counter()
+            call(rounds)
+            on.wait()
+            times[name].append(time.perf_counter() - before)
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def bytes_a_round(k: int) -> dict[str, int]:
@@ -210,26 +246,38 @@ def bytes_a_round(k: int) -> dict[str, int]:
     }
 
 
-def training_table(sizes: list[int], classes: list[int], rounds: int, turns: int, place: str) -> str:
-    rows = []
-    for n in sizes:
-        for k in classes:
-            X, y = draw(n, k)
-            times = in_turns(trainers(X, y, k, rounds, place), turns, 0.0)
-            crossing = bytes_a_round(k)
-            for name, seconds in times.items():
-                ratio = seconds / times["built-in"]
-                rows.append(
-                    [
-                        f"{'binary' if k == 2 else f'K = {k}'}, {n:,} rows, {name}",
-                        f"{float(np.median(seconds)) / rounds * 1e3:.2f}",
-                        f"{float(np.median(ratio)):.3f}",
-                        f"{np.quantile(ratio, 0.25):.2f}-{np.quantile(ratio, 0.75):.2f}",
-                        str(crossing[name]),
-                    ]
-                )
-                print(" ".join(rows[-1]), flush=True)
-    header = ["", "ms a round", "built-in = 1", "quartiles", "bytes a row between host and device"]
+def training_table(
+    on: Device, sizes: list[int], classes: list[int], rounds: int, turns: int, place: str, seconds: float
+) -> str:
+    end, rows = time.perf_counter() + seconds, []
+    cases = [(n, k) for n in sizes for k in classes]
+    # What is left is shared out by the number of rows and outputs.
+    work = [n * (1 if k == 2 else k) for n, k in cases]
+    for i, (n, k) in enumerate(cases):
+        begin = time.perf_counter()
+        share = (end - begin) * work[i] / sum(work[i:])
+        X, y = draw(n, k)
+        if place == "cuda":
+            X = on.kernels.asarray(X)
+        calls = trainers(X, y, k, place)
+        times = timed(on, calls, rounds, turns, share - (time.perf_counter() - begin))
+        crossing = bytes_a_round(k)
+        for name, measured in times.items():
+            ratio = measured / times["built-in"]
+            rows.append(
+                [
+                    f"{'binary' if k == 2 else f'K = {k}'}, {n:,} rows, {name}",
+                    f"{float(np.median(measured)) / rounds * 1e3:.2f}",
+                    f"{float(np.median(ratio)):.3f}",
+                    f"{np.quantile(ratio, 0.25):.2f}-{np.quantile(ratio, 0.75):.2f}",
+                    str(len(measured)),
+                    str(crossing[name]),
+                ]
+            )
+            print(" ".join(rows[-1]), flush=True)
+        # The device's memory for the next, larger one.
+        del X, calls
+    header = ["", "ms a round", "built-in = 1", "quartiles", "turns", "bytes a row between host and device"]
     return markdown_table(header, rows)
 
 
@@ -255,25 +303,36 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 5])
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5, help="at most")
+    parser.add_argument("--seconds", type=float, default=400.0, help="after which no further turn begins")
     parser.add_argument("--dry", action="store_true", help="tiny tables, no GPU, nothing is written")
     options = parser.parse_args()
     if options.dry:
         options.rows, options.rounds, options.turns = [1000], 2, 1
     with device(options.dry) as on:
         place = "cpu" if options.dry else "cuda"
+        begin = time.perf_counter()
         parts = [
             "# On a GPU",
             f"Command: `python benchmarks/gpu.py {' '.join(sys.argv[1:])}`.".replace(" `.", "`."),
             f"{on.name()}; {machine()}",
             objective_table(on, options.rows, options.classes),
-            f"Training: {COLUMNS} columns, {options.rounds} rounds, medians of {options.turns} turns.",
-            training_table(options.rows, options.classes, options.rounds, options.turns, place),
         ]
+        report(parts, options.dry)
+        left = options.seconds - (time.perf_counter() - begin)
+        parts += [
+            f"Training: {COLUMNS} columns on the device, {options.rounds} rounds, medians of turns.",
+            training_table(on, options.rows, options.classes, options.rounds, options.turns, place, left),
+        ]
+        report(parts, options.dry)
         peers = None if options.dry else peer_table(min(options.rows), options.rounds)
-    parts.append(peers or "gbdtCBL and Py-Boost are not installed.")
-    print("\n" + "\n\n".join(parts))
-    if not options.dry:
+    if peers:
+        report([*parts, peers], options.dry)
+
+
+def report(parts: list[str], dry: bool) -> None:
+    print("\n" + "\n\n".join(parts), flush=True)
+    if not dry:
         save("gpu", "\n\n".join(parts))
 
 
