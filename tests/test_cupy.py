@@ -217,3 +217,32 @@ def test_everything_runs_on_a_gpu_with_numpy_kept_out():
     from focal_boost.kernels import cuda
 
     everything(cuda.asarray)
+
+
+@pytest.mark.parametrize("task", ["xgboost.train", "train", "classifier"])
+def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
+    """CuPy itself, without a driver, under an XGBoost that says it trains on a GPU."""
+    if has_gpu():
+        pytest.skip("CuPy can use it")
+    xgb = pytest.importorskip("xgboost")
+    from focal_boost import FocalClassifier
+    from focal_boost import _xgboost_rounds as rounds
+    from focal_boost.xgboost import FocalObjective, train
+
+    monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
+    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
+    rounds._failure.cache_clear()
+    rounds._warn_of_cupy.cache_clear()
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = (X[:, 0] > 1).astype(int)
+    objective = FocalObjective(BinaryFocalLoss())
+    data = xgb.DMatrix(X, y)
+    params = {**objective.params, "nthread": 1}
+    run = {
+        "xgboost.train": lambda: xgb.train(params, data, 3, obj=objective),
+        "train": lambda: train(params, data, 3, obj=objective, X=X),
+        "classifier": lambda: FocalClassifier(xgb.XGBClassifier(n_estimators=3, n_jobs=1)).fit(X, y),
+    }[task]
+    with pytest.warns(UserWarning, match="CuPy cannot compute there .*CUDARuntimeError: .*focal_boost"):
+        model = run()
+    assert np.ptp(model.predict(X if task == "classifier" else data)) > 0.1
