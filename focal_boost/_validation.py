@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from focal_boost._loss_checks import refuse_mask
+from focal_boost.kernels import is_device_array
 
 __all__ = [
     "check_features",
@@ -30,10 +31,37 @@ __all__ = [
     "encode",
     "encode_columns",
     "per_eval_set",
+    "refuse_unreadable",
 ]
 
 # Boosters keep weights and gradients in single precision.
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
+
+
+def refuse_unreadable(values: Any, name: str) -> None:
+    """Refuse what NumPy would misread or could not read: masked arrays with masked values, and data on a GPU.
+
+    Parameters
+    ----------
+    values : array-like or data frame
+    name : str
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+        If any value is masked.
+    TypeError
+        If the values lie in the memory of a GPU.
+    """
+    refuse_mask(values, name)
+    kind = type(values)
+    if kind.__module__.partition(".")[0] == "cudf" or is_device_array(values):
+        raise TypeError(
+            f"{name} is a {kind.__module__}.{kind.__qualname__} in the memory of a GPU, but estimators read host "
+            f"memory: pass {name}.get() of CuPy, .to_pandas() of cuDF, .cpu().numpy() of PyTorch; a booster that "
+            "trains on a GPU brings its data there itself"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -60,7 +88,7 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
     TypeError
         If they are sparse or bytes.
     """
-    refuse_mask(y, name)
+    refuse_unreadable(y, name)
     if getattr(getattr(y, "dtype", None), "kind", "") == "c":
         raise ValueError(
             f"Complex data not supported: {name} is complex; make classes of it (strings or whole numbers)"
@@ -161,7 +189,7 @@ def check_indicator(y: Any) -> np.ndarray | None:
     ValueError
         If the two numbers are others than 0 and 1.
     """
-    refuse_mask(y, "y")
+    refuse_unreadable(y, "y")
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) != 2 or shape[1] < 2 or type_of_target(y) != "multilabel-indicator":
         return None
@@ -291,7 +319,7 @@ def check_sample_weight(sample_weight: Any, n: int, name: str = "sample_weight")
 
 def _real(values: Any, name: str, wanted: str) -> np.ndarray:
     """Numbers in double precision; strings, dates and complex numbers are not taken for numbers."""
-    refuse_mask(values, name)
+    refuse_unreadable(values, name)
     array = np.asarray(values)
     if array.dtype == object and not any(isinstance(value, (str, bytes)) for value in array.flat):
         with contextlib.suppress(TypeError, ValueError):

@@ -21,7 +21,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost import _container, _model_file
 from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
-from focal_boost._loss_checks import refuse_mask
 from focal_boost._typing import AnyArray, FloatArray, Hessian
 from focal_boost._validation import (
     check_features,
@@ -31,6 +30,7 @@ from focal_boost._validation import (
     check_start_margins,
     encode_columns,
     per_eval_set,
+    refuse_unreadable,
 )
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
@@ -412,7 +412,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_X(self, X: Any, library: Adapter, *, reset: bool) -> Any:
         """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
-        refuse_mask(X, "X")
+        refuse_unreadable(X, "X")
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
             validate_data(self, X, skip_check_array=True, reset=reset)
             if not len(X):

@@ -49,7 +49,7 @@ def _empty(shape: tuple[int, ...], data: Any) -> NDArray[np.float32]:
 
             pinned: NDArray[np.float32] = cupyx.empty_pinned(shape, dtype=np.float32, order="F")
             return pinned
-        except (ImportError, RuntimeError):  # of CUDA: no driver, no GPU
+        except Exception:  # no CuPy, or one of another NumPy, no driver, no GPU: there is other memory
             pass
     return np.empty(shape, dtype=np.float32, order="F")
 

@@ -34,6 +34,7 @@ class Array:
     """A device array: NumPy's methods and operators, NumPy itself kept out."""
 
     __array_ufunc__ = None
+    ordinal = 0
 
     def __init__(self, host):
         self.host = host
@@ -68,7 +69,7 @@ class Array:
 
     @property
     def device(self):
-        return SimpleNamespace(id=0)
+        return SimpleNamespace(id=self.ordinal)
 
     @property
     def __cuda_array_interface__(self):

@@ -280,6 +280,14 @@ def test_arrays_of_other_libraries_are_taken_in_place(device, protocol):
     np.testing.assert_allclose(device.to_host(got), loss.gradient_hessian(y, device.to_host(z))[0], rtol=4e-13)
 
 
+@pytest.mark.skipif(not fake_cupy.COMPILER, reason="needs a C++ compiler")
+def test_arrays_on_a_gpu_that_is_not_the_current_one_are_refused(monkeypatch):
+    with fake_cupy.installed() as cuda:
+        monkeypatch.setattr(cuda.cp.cuda.runtime, "getDevice", lambda: 1)
+        with pytest.raises(ValueError, match=r"y_true lies on GPU 0.*current one is GPU 1.*cupy\.cuda\.Device\(0\)"):
+            BinaryFocalLoss().gradient_hessian(cuda.asarray(np.zeros(3)), cuda.asarray(np.zeros(3)))
+
+
 def test_gradient_and_curvature_are_one_launch():
     with fake_cupy.installed() as cuda:
         for k in (1, 5):

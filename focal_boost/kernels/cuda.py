@@ -148,6 +148,11 @@ def _view(x: Any, name: str, shape: tuple[int, ...]) -> list[Any]:
         return [np.uint64(0), np.int32(0), np.int64(0), np.int64(0)]
     if x.shape != shape:
         raise ValueError(f"{name} has shape {x.shape}, but the kernel expects {shape}")
+    if x.device.id != (current := cp.cuda.runtime.getDevice()):
+        raise ValueError(
+            f"{name} lies on GPU {x.device.id}, but the current one is GPU {current}: compute in "
+            f"'with cupy.cuda.Device({x.device.id}):', or copy it"
+        )
     strides = (*x.strides, 0)
     packed = x.dtype == np.float32 and x.flags.c_contiguous and x.data.ptr % 16 == 0
     code = _PACKED if packed else _TYPES[x.dtype.name]
