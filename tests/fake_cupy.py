@@ -239,6 +239,7 @@ def installed():
     import focal_boost.kernels
 
     saved = {name: sys.modules.pop(name, None) for name in ("cupy", "focal_boost.kernels.cuda")}
+    focal_boost.kernels.__dict__.pop("cuda", None)  # where an import would find it first
     sys.modules["cupy"] = module()
     try:
         from focal_boost.kernels import cuda
