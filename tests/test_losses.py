@@ -15,7 +15,7 @@ from mpmath import mp, mpf
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, softmax
 
-from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
+from focal_boost import BinaryFocalLoss, MulticlassFocalLoss, losses
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -89,6 +89,19 @@ def swapped_bytes(z):
     return z.astype(z.dtype.newbyteorder())
 
 
+def assert_rounded(single, double):
+    """The results in single precision are those in double precision, rounded.
+
+    Kernels for a GPU take less trouble for them: one in a hundred may be the neighbour of the rounded one.
+    """
+    rounded = np.asarray(double).astype(np.float32)
+    if not hasattr(losses.kernels, "cuda"):
+        np.testing.assert_array_equal(single, rounded)
+        return
+    np.testing.assert_array_max_ulp(single, rounded, maxulp=1)
+    assert np.mean(single != rounded) < 0.01
+
+
 LAYOUTS = [np.asfortranarray, strided, reversed_view, padded_columns, unaligned, read_only, swapped_bytes]
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -101,7 +114,10 @@ def test_margins_of_any_layout(case, layout, dtype):
     view = layout(z)
     other = [*case.derivatives(raw_prediction=view), case.loss.loss(case.y, view), case.loss.predict_proba(view)]
     for a, b in zip(plain, other, strict=True):
-        np.testing.assert_array_equal(a.astype(dtype), b.astype(dtype))
+        if a.dtype.newbyteorder("=") == b.dtype.newbyteorder("="):
+            np.testing.assert_array_equal(a, b)
+        else:
+            assert_rounded(a, b)
 
 
 @layouts
@@ -156,7 +172,7 @@ def test_single_precision_is_the_rounded_double_precision(case):
     for single, double in zip(
         case.derivatives(raw_prediction=z), case.derivatives(raw_prediction=z.astype(np.float64)), strict=True
     ):
-        np.testing.assert_array_equal(single, double.astype(np.float32))
+        assert_rounded(single, double)
 
 
 def test_inputs_are_never_written_to(case):
@@ -178,14 +194,22 @@ def test_outputs_are_written_where_asked(case, layout, dtype):
     g, h = case.derivatives(gradient_out=outs[0], hessian_out=outs[1])
     assert g is outs[0]
     assert h is outs[1]
-    np.testing.assert_array_equal([g, h], np.array(case.derivatives()).astype(dtype))
+    for out, double in zip((g, h), case.derivatives(), strict=True):
+        if dtype == np.float64:
+            np.testing.assert_array_equal(out, double)
+        else:
+            assert_rounded(np.array(out), double)
 
 
 @dtypes
 def test_losses_are_written_where_asked(case, dtype):
     out = strided(np.full(N, np.nan, dtype))
     assert case.loss.loss(case.y, case.z, case.weight, loss_out=out) is out
-    np.testing.assert_array_equal(out, case.loss.loss(case.y, case.z, case.weight).astype(dtype))
+    double = case.loss.loss(case.y, case.z, case.weight)
+    if dtype == np.float64:
+        np.testing.assert_array_equal(out, double)
+    else:
+        assert_rounded(np.array(out), double)
 
 
 def test_an_output_leaves_its_neighbours_alone(case):
