@@ -46,7 +46,8 @@ sanitize: $(VENV)/test.stamp
 # The formulas as device code, where nvcc is found; no GPU is needed.
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 cuda-check:
-	for arch in sm_80 sm_90; do for options in "" "-DFOCAL_SINGLE" "-DFOCAL_SINGLE -DFOCAL_CLASSES=5"; do \
+	for arch in sm_80 sm_90; do for options in "" "-DFOCAL_SINGLE" "-DFOCAL_CLASSES=5" \
+		"-DFOCAL_SINGLE -DFOCAL_CLASSES=5 -DFOCAL_PACKED"; do \
 		$(NVCC) -std=c++17 -arch=$$arch $$options -I focal_boost/kernels -cubin -o /dev/null tests/focal_device.cu || exit 1; \
 	done; done
 

@@ -6,6 +6,7 @@
 
 #define FOCAL_DEVICE
 #define FOCAL_KERNEL void
+#define FOCAL_UNROLL
 #define FOCAL_NAMESPACE focal
 
 inline void atomicMin(unsigned long long* place, unsigned long long value) {
@@ -49,13 +50,19 @@ void run(const Task& task) {
     }
 }
 
-#define FOR_GAMMA(N)                                                         \
-    template void binary_loss_kernel<N>(FOCAL_ARGUMENTS);                    \
-    template void binary_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);      \
-    template void binary_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);     \
-    template void multiclass_loss_kernel<N>(FOCAL_ARGUMENTS);                \
-    template void multiclass_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);      \
+#define MULTICLASS(N)                                                       \
+    template void multiclass_loss_kernel<N>(FOCAL_ARGUMENTS);               \
+    template void multiclass_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);  \
     template void multiclass_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);
+#ifdef FOCAL_CLASSES
+#define FOR_GAMMA(N) MULTICLASS(N)
+#else
+#define FOR_GAMMA(N)                                                        \
+    MULTICLASS(N)                                                           \
+    template void binary_loss_kernel<N>(FOCAL_ARGUMENTS);                   \
+    template void binary_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);      \
+    template void binary_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);
+#endif
 FOR_GAMMA(-1)
 FOR_GAMMA(0)
 FOR_GAMMA(1)
@@ -63,7 +70,9 @@ FOR_GAMMA(2)
 FOR_GAMMA(3)
 FOR_GAMMA(4)
 FOR_GAMMA(5)
+#ifndef FOCAL_CLASSES
 template void binary_posterior_kernel<-1>(FOCAL_ARGUMENTS);
+#endif
 template void multiclass_posterior_kernel<-1>(FOCAL_ARGUMENTS);
 
 }  // namespace focal

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -119,8 +120,9 @@ def from_dlpack(x):
 # Kernels
 
 
-# Numbers of classes with which kernels are compiled, an odd and an even one; others take the kernels for all.
-KNOWN_CLASSES = (3, 4)
+# Numbers of classes with which kernels are compiled, one for each size of words in a tile; others take the kernels for
+# all.
+KNOWN_CLASSES = (2, 3, 4)
 
 
 @functools.cache
@@ -166,10 +168,8 @@ class RawModule:
     def __init__(self, *, code, options, name_expressions):
         assert "__global__" in code
         assert "#include" not in code
-        standard, *definitions = options
+        standard, *self.definitions = options
         assert standard == "-std=c++17"
-        unknown = [f"-DFOCAL_CLASSES={k}" for k in range(2, 9) if k not in KNOWN_CLASSES]
-        self.definitions = [definition for definition in definitions if definition not in unknown]
         self.names = name_expressions
 
     def get_function(self, name):
@@ -207,6 +207,16 @@ class Stream:
 Stream.null = Stream()
 
 
+class Event:
+    """A time: whatever was launched before is done."""
+
+    def record(self):
+        self.seconds = time.perf_counter()
+
+    def synchronize(self):
+        """Nothing is ever under way."""
+
+
 FUNCTIONS = (
     "empty empty_like full ones zeros zeros_like exp logaddexp average bincount broadcast_to repeat where unique"
 )
@@ -221,11 +231,13 @@ def module():
     cupy.from_dlpack = from_dlpack
     cupy.asnumpy = lambda x: bare(x).copy()
     cupy.RawModule = RawModule
-    runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1)
+    runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, deviceSynchronize=lambda: None)
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
         Device=lambda ordinal: contextlib.nullcontext(),
         Stream=Stream,
+        Event=Event,
+        get_elapsed_time=lambda start, end: (end.seconds - start.seconds) * 1e3,
         get_current_stream=lambda: streams[-1] if streams else Stream.null,
     )
     for name in FUNCTIONS.split():
@@ -234,8 +246,8 @@ def module():
 
 
 @contextlib.contextmanager
-def installed():
-    """The stand-in under CuPy's name, and kernels/cuda.py over it."""
+def installed(known_classes=KNOWN_CLASSES):
+    """The stand-in under CuPy's name, and kernels/cuda.py over it; None: with all numbers of classes that it knows."""
     import focal_boost.kernels
 
     saved = {name: sys.modules.pop(name, None) for name in ("cupy", "focal_boost.kernels.cuda")}
@@ -244,6 +256,9 @@ def installed():
     try:
         from focal_boost.kernels import cuda
 
+        if known_classes is not None:
+            assert set(known_classes) <= set(cuda._KNOWN_CLASSES)
+            cuda._KNOWN_CLASSES = known_classes
         yield cuda
     finally:
         for name, value in saved.items():

@@ -26,9 +26,10 @@ __device__ void multiclass(const double* z, int n_classes, double label, double*
     double others = 0.0;
     for (int k = 0; k < n_classes; ++k) others += leaders.exponential(z[k], k);
     const SoftmaxRow<N> row(leaders, others, gamma);
+    const ClassWeight one{1.0, 1.0};
     double inverse_sum = 0.0, term_sum = 0.0;
     for (int k = 0; k < n_classes; ++k) {
-        const ExpectedTerms terms(row, row.other(z[k], leaders.exponential(z[k], k)), 1.0);
+        const ExpectedTerms terms(row, row.other(z[k], leaders.exponential(z[k], k)), one);
         inverse_sum += terms.inverse;
         term_sum += terms.term;
     }
@@ -38,9 +39,9 @@ __device__ void multiclass(const double* z, int n_classes, double label, double*
     for (int k = 0; k < n_classes; ++k) {
         const double e = leaders.exponential(z[k], k), p = row.probability(e);
         const double g = softmax_gradient(truth.slope, k == t, p, 1.0 - p);
-        const ExpectedTerms terms(row, row.other(z[k], e), 1.0);
+        const ExpectedTerms terms(row, row.other(z[k], e), one);
         out[0] = g;
-        out[1] = finish.curvature(g, expected.curvature(k == leaders.top, p, row.share(e), terms.own));
+        out[1] = finish.curvature(g, expected.curvature(k == leaders.top, p, e, terms.own));
         out[2] = finish.curvature(g, truth.curvature(k == t, t == leaders.top, p, 1.0 - p, row.share(e)));
         out[3] = softmax_log_posterior(row, z[k], e, 0.0);
         out[4] = softmax_loss(row, z[t], e, 1.0, t == leaders.top);

@@ -21,9 +21,9 @@ from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
 from focal_boost.kernels import numpy as plain
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.3]
-# A number that the compiler knows (two of them in the stand-in), one lane a row, two, many; tiles too large for shared
+# Numbers that the compiler knows (three of them in the stand-in), one lane a row, two, many; tiles too large for shared
 # memory.
-CLASSES = [2, 3, 4, 15, 16, 40, 70, 600, 4000]
+CLASSES = [2, 3, 4, 5, 15, 16, 40, 70, 600, 4000]
 UNIT = 2.0**-24
 
 hessians = pytest.mark.parametrize("expected", [True, False], ids=["expected", "exact"])
@@ -185,6 +185,19 @@ def test_labels_that_are_not_allowed(device, bad, k):
         assert str(got.value) == str(want.value)
 
 
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_a_refused_label_is_forgotten(device, k):
+    y, z, weight = draw(50, k)
+    loss, to = make_loss(k), device.asarray
+    want = loss.gradient_hessian(y, z, weight)
+    for bad_y, bad_weight in ((y - 1, weight), (y, weight - 1)):
+        with pytest.raises(ValueError, match="holds -"):
+            loss.gradient_hessian(to(bad_y), to(z), to(bad_weight))
+        for _ in range(2):
+            for ours, theirs in zip(loss.gradient_hessian(to(y), to(z), to(weight)), want, strict=True):
+                np.testing.assert_allclose(device.to_host(ours), theirs, rtol=4e-13, atol=1e-14)
+
+
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize("k", [1, 3])
 def test_weights_that_are_not_allowed(device, bad, k):
@@ -197,10 +210,11 @@ def test_weights_that_are_not_allowed(device, bad, k):
         loss.fit_intercept_only(to(y), to(weight))
 
 
+@dtypes
 @hessians
 @pytest.mark.parametrize("k", [4, 40])
-def test_nan_margins_stay_nan_and_touch_no_other_row(device, k, expected):
-    y, z, _ = draw(200, k)
+def test_nan_margins_stay_nan_and_touch_no_other_row(device, k, expected, dtype):
+    y, z, _ = draw(200, k, dtype)
     loss, to = make_loss(k, hessian="expected" if expected else "exact"), device.asarray
     want = [device.to_host(x) for x in loss.gradient_hessian(to(y), to(z))]
     z[77, 2] = z[78, 0] = z[79, 3] = z[80] = np.nan
@@ -209,6 +223,23 @@ def test_nan_margins_stay_nan_and_touch_no_other_row(device, k, expected):
         a = device.to_host(a)
         assert np.isnan(a[rows]).all()
         np.testing.assert_array_equal(np.delete(a, rows, axis=0), np.delete(b, rows, axis=0))
+
+
+@dtypes
+@hessians
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 40])
+def test_infinite_margins(device, k, expected, dtype):
+    y, z, _ = draw(60, k, dtype)
+    far = np.finfo(dtype).max
+    z = z.reshape(60, -1)
+    z[:, -1] = np.where(np.arange(60) % 2, np.inf, -np.inf)
+    z[:20, 0] = np.repeat([np.inf, -np.inf, far, -far], 5)
+    z[59] = -np.inf
+    z = z[:, 0] if k == 1 else z
+    loss, to = make_loss(k, hessian="expected" if expected else "exact"), device.asarray
+    for ours, theirs in zip(loss.gradient_hessian(to(y), to(z)), loss.gradient_hessian(y, z), strict=True):
+        assert np.isfinite(theirs).all()
+        np.testing.assert_allclose(device.to_host(ours), theirs, rtol=2 * UNIT, atol=1e-14)
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
@@ -288,21 +319,29 @@ def test_arrays_on_a_gpu_that_is_not_the_current_one_are_refused(monkeypatch):
             BinaryFocalLoss().gradient_hessian(cuda.asarray(np.zeros(3)), cuda.asarray(np.zeros(3)))
 
 
-def test_gradient_and_curvature_are_one_launch():
+def test_gradient_and_curvature_are_one_launch(monkeypatch):
     with fake_cupy.installed() as cuda:
         for k in (1, 5):
             y, z, weight = draw(100, k)
+            arrays = [cuda.asarray(x) for x in (y, z, weight)]
+            loss = make_loss(k)
+            loss.gradient_hessian(*arrays)
             fake_cupy.launches.clear()
-            make_loss(k).gradient_hessian(cuda.asarray(y), cuda.asarray(z), cuda.asarray(weight))
+            # Nor is anything else filled or copied to the device, once constants are there.
+            with monkeypatch.context() as patch:
+                for name in ("full", "zeros", "asarray"):
+                    patch.delattr(cuda.cp, name)
+                loss.gradient_hessian(*arrays)
             assert len(fake_cupy.launches) == 1
 
 
 @pytest.mark.skipif(not fake_cupy.COMPILER, reason="needs a C++ compiler")
+@dtypes
 @hessians
-@pytest.mark.parametrize("k", [1, 3, 20, 100, 4000])
-def test_threads_of_a_phase_may_run_in_any_order(k, expected, monkeypatch):
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 20, 100, 4000])
+def test_threads_of_a_phase_may_run_in_any_order(k, expected, dtype, monkeypatch):
     with fake_cupy.installed() as cuda:
-        y, z, weight = draw(40, k)
+        y, z, weight = draw(40, k, dtype)
         loss, to = make_loss(k, hessian="expected" if expected else "exact"), cuda.asarray
 
         def everything():
@@ -367,12 +406,15 @@ def derivative_kernels(cuda, gammas=(2, 1.5)):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(("single", "n_classes"), [(False, 20), (True, 20), (False, 5), (True, 5)])
-def test_nvrtc_compiles_what_is_handed_to_cupy(nvrtc, architecture, single, n_classes):
-    with fake_cupy.installed() as cuda:
+@pytest.mark.parametrize(
+    ("single", "n_classes", "packed"),
+    [(False, 20, False), (True, 20, False), (False, 5, False), (True, 5, False), (True, 5, True), (True, 8, True)],
+)
+def test_nvrtc_compiles_what_is_handed_to_cupy(nvrtc, architecture, single, n_classes, packed):
+    with fake_cupy.installed(known_classes=None) as cuda:
         names = [*derivative_kernels(cuda), "focal::binary_posterior_kernel<-1>"]
         names += ["focal::multiclass_posterior_kernel<-1>"]
-        options = [*cuda._options(single, n_classes), f"--gpu-architecture={architecture}"]
+        options = [*cuda._options(single, n_classes, packed), f"--gpu-architecture={architecture}"]
     program = compile_kernels(nvrtc, names, options)
     # What the stand-in for CuPy takes for granted: the same mangled names, which spell the types of all arguments.
     for name in names:
@@ -382,9 +424,9 @@ def test_nvrtc_compiles_what_is_handed_to_cupy(nvrtc, architecture, single, n_cl
 
 
 def test_machine_code_holds_what_makes_it_fast(nvrtc):
-    with fake_cupy.installed() as cuda:
+    with fake_cupy.installed(known_classes=None) as cuda:
         binary, _, multiclass, _ = derivative_kernels(cuda)
-        options = cuda._options(True, 5)
+        options = cuda._options(True, 5, packed=True)
     for name in (binary, multiclass):
         code = text_of(nvrtc, compile_kernels(nvrtc, [name], [*options, "--gpu-architecture=compute_90"]), "PTX")
         # A step of Newton's method in place of correctly rounded division, of which there are subroutines.

@@ -6,9 +6,10 @@ what was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes 
 column. Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are
 checked in the same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
 
-What a kernel is compiled for: gamma where it is a small integer, the number of classes where it is small, and whether
-losses or derivatives are written in single precision. Then ``focal.hpp`` computes with errors of 2^-31, in double
-precision still, for half of the arithmetic.
+What a kernel is compiled for: gamma where it is a small integer; the number of classes where it is small, and then
+whether margins and outputs are float32 without gaps, as XGBoost has them; and whether losses or derivatives are written
+in single precision. Then ``focal.hpp`` computes with errors of 2^-31, in double precision still, for half of the
+arithmetic.
 
 Importing this module imports CuPy.
 """
@@ -48,8 +49,8 @@ _PACKED = 7
 _THREADS = 256
 _ROWS_A_THREAD = 4
 _TILE_THREADS = 128
-# The most classes for which loops over them are unrolled by the compiler.
-_MOST_KNOWN_CLASSES = 8
+# Numbers of classes for which kernels are compiled apart: a row of so many stays in the registers of one thread.
+_KNOWN_CLASSES = range(2, 9)
 # Shared memory that every device grants a block without being asked.
 _SHARED_BYTES = 48 * 1024
 # Classes of a row that one thread goes through before a second is worthwhile, and the most threads for one row.
@@ -71,7 +72,9 @@ def asarray(x: Any) -> Any:
     -------
     cupy.ndarray
     """
-    if isinstance(x, cp.ndarray) or hasattr(x, "__cuda_array_interface__"):
+    if isinstance(x, cp.ndarray):
+        return x
+    if hasattr(x, "__cuda_array_interface__"):
         return cp.asarray(x)
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA:
         return cp.from_dlpack(x)
@@ -116,13 +119,15 @@ def _kernel(name: str, options: tuple[str, ...], device: int) -> Any:
     return cp.RawModule(code=_source(), options=options, name_expressions=[name]).get_function(name)
 
 
-def _options(single: bool, n_classes: int) -> tuple[str, ...]:
+def _options(single: bool, n_classes: int, packed: bool) -> tuple[str, ...]:
     """What a kernel is compiled for, apart from its template arguments."""
     options: tuple[str, ...] = _OPTIONS
     if single:
         options += ("-DFOCAL_SINGLE",)
-    if 2 <= n_classes <= _MOST_KNOWN_CLASSES:
+    if n_classes in _KNOWN_CLASSES:
         options += (f"-DFOCAL_CLASSES={n_classes}",)
+    if packed:
+        options += ("-DFOCAL_PACKED",)
     return options
 
 
@@ -135,11 +140,27 @@ def _constants(numbers: bytes, device: int) -> Any:
     return constants
 
 
+# For each device, status words that are in nobody's hands and hold no row.
+_clean_status: dict[int, list[Any]] = {}
+
+
+def _take_status(device: int) -> Any:
+    """Two numbers of rows, which kernels lower to the first with a bad label and the first with a bad weight."""
+    try:
+        return _clean_status[device].pop()
+    except (KeyError, IndexError):
+        return cp.full(2, -1, dtype=np.int64)  # read as unsigned: the largest number
+
+
 def _template(name: str, gamma: float, expected: bool | None = None) -> str:
     """Name of a kernel that knows gamma at compile time where it is a small integer."""
     power = int(gamma) if gamma in (0, 1, 2, 3, 4, 5) else -1
     arguments = [] if expected is None else ["true" if expected else "false"]
     return f"{name}_kernel<{', '.join([*arguments, str(power)])}>"
+
+
+def _is_packed(x: Any) -> bool:
+    return bool(x.dtype == np.float32 and x.flags.c_contiguous and x.data.ptr % 16 == 0)
 
 
 def _view(x: Any, name: str, shape: tuple[int, ...]) -> list[Any]:
@@ -154,8 +175,7 @@ def _view(x: Any, name: str, shape: tuple[int, ...]) -> list[Any]:
             f"'with cupy.cuda.Device({x.device.id}):', or copy it"
         )
     strides = (*x.strides, 0)
-    packed = x.dtype == np.float32 and x.flags.c_contiguous and x.data.ptr % 16 == 0
-    code = _PACKED if packed else _TYPES[x.dtype.name]
+    code = _PACKED if _is_packed(x) else _TYPES[x.dtype.name]
     # A row of one class, or a single row, may have any stride.
     return [np.uint64(x.data.ptr), np.int32(code), np.int64(strides[0]), np.int64(strides[1])]
 
@@ -168,8 +188,10 @@ def _readable(x: Any) -> Any:
     return x if x.dtype.name in _TYPES else x.astype(np.float64)
 
 
-def _geometry(n: int, n_classes: int) -> tuple[int, int, int, int]:
+def _geometry(n_classes: int, packed: bool) -> tuple[int, int, int, int]:
     """Threads a block, lanes a row, bytes of shared memory a block, and doubles of global scratch a block."""
+    if packed:
+        return _TILE_THREADS, 1, 2 * 4 * _TILE_THREADS * n_classes, 0
     lanes = 1
     while lanes < _MOST_LANES and n_classes >= _CLASSES_A_LANE * lanes:
         lanes *= 2
@@ -204,15 +226,24 @@ def _launch(
     if n == 0:
         return
     n_classes = z.shape[1] if z.ndim == 2 else 1
+    single = not exact and all(out.dtype == np.float32 for out in outputs)
+    packed = (
+        single
+        and intercept is None
+        and n_classes in _KNOWN_CLASSES
+        and all(_is_packed(x) for x in (z, *outputs) if x.ndim == 2)
+    )
     if z.ndim == 2:
-        threads, lanes, shared, scratch_size = _geometry(n, n_classes)
+        threads, lanes, shared, scratch_size = _geometry(n_classes, packed)
         blocks = -(-n // (threads // lanes))
     else:
         threads, lanes, shared, scratch_size = _THREADS, 1, 0, 0
         blocks = -(-n // (threads * _ROWS_A_THREAD))
     scratch = cp.empty(blocks * scratch_size) if scratch_size else None
+    with np.errstate(over="ignore"):
+        class_weight = np.stack([class_weight, np.reciprocal(class_weight)], axis=1)
     # One small array for all numbers that the kernel reads by address: one copy to the device.
-    numbers = [np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (class_weight, log_class_weight, intercept)
+    numbers = [np.asarray(x, dtype=np.float64).ravel() for x in (class_weight, log_class_weight, intercept)
                if x is not None]  # fmt: skip
     device = cp.cuda.runtime.getDevice()
     constants = _constants(np.concatenate(numbers).tobytes(), device)
@@ -220,7 +251,7 @@ def _launch(
     for x in (class_weight, log_class_weight, intercept):
         addresses.append(np.uint64(0 if x is None else place))
         place += 0 if x is None else 8 * np.size(x)
-    status = cp.full(2, -1, dtype=np.int64)  # read as unsigned: the largest number
+    status = None if y is None else _take_status(device)
     hessian = outputs[1] if len(outputs) > 1 else None
     out_shape = z.shape if outputs[0].ndim == z.ndim else (n,)
     arguments = (
@@ -238,20 +269,23 @@ def _launch(
         np.float64(1.0 / max_step),
         np.float64(0.0 if max_step < math.inf else -math.inf),
         np.float64(hessian_scale),
-        np.uint64(status.data.ptr),
+        np.uint64(0 if status is None else status.data.ptr),
         np.uint64(0 if scratch is None else scratch.data.ptr),
         np.int32(lanes),
     )
-    single = not exact and all(out.dtype == np.float32 for out in outputs)
-    kernel = _kernel(name, _options(single, n_classes), device)
+    kernel = _kernel(name, _options(single, n_classes, packed), device)
     kernel((blocks,), (threads,), arguments, shared_mem=shared)
-    if y is not None:
-        _check(to_host(status), y, weight, n_classes)
+    if status is not None:
+        # Waits for the stream: another one may have the words next.
+        label, bad_weight = (int(row) for row in to_host(status))
+        if label < 0 and bad_weight < 0:
+            _clean_status.setdefault(device, []).append(status)
+        else:
+            _refuse(label, bad_weight, y, weight, n_classes)
 
 
-def _check(status: np.ndarray, y: Any, weight: Any, n_classes: int) -> None:
-    """Say which label or weight is not allowed, in the words of the other kernels."""
-    label, bad_weight = (int(row) for row in status)
+def _refuse(label: int, bad_weight: int, y: Any, weight: Any, n_classes: int) -> None:
+    """Say which label or weight is not allowed, in the words of the other kernels; rows are negative where all are."""
     if label >= 0:
         bad = to_host(y[label : label + 1])
         if n_classes == 1:

@@ -1,8 +1,10 @@
 // The kernels for a GPU: what loops.cpp does for a processor, compiled by NVRTC through cuda.py.
 //
-// Binary: four rows a thread, so that whole words of 16 bytes are read and written. Multiclass: a block takes a tile of rows into shared memory, so that margins are read from
-// device memory once and outputs written once, each in the order in which they lie there; a row has as many lanes
-// (threads) as its number of classes makes worthwhile, and lanes of a row exchange partial results through shared memory.
+// Binary: four rows a thread, so that whole words of 16 bytes are read and written. Multiclass: a block takes a tile of
+// rows into shared memory, so that margins are read from device memory once and outputs written once, each in the order
+// in which they lie there. Of a few classes, whose number the compiler knows, a thread keeps a row in its registers. Of
+// many, a row has as many lanes (threads) as its number of classes makes worthwhile, and stays in shared memory, through
+// which its lanes exchange partial results.
 //
 // A kernel is a struct with phases. Threads of a block wait for each other between two phases, and nowhere else. So
 // whoever runs all threads of a block through one phase after the other computes the same: the tests do on a processor.
@@ -14,6 +16,7 @@
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define FOCAL_KERNEL __global__ void
 #define FOCAL_DEVICE __device__
+#define FOCAL_UNROLL _Pragma("unroll")
 #endif
 
 namespace FOCAL_NAMESPACE {
@@ -25,9 +28,13 @@ using Index = long long;
 // is a multiple of 16 bytes.
 enum class Type : int { kNone, kFloat32, kFloat64, kInt32, kInt64, kInt8, kUInt8, kPacked };
 
-struct alignas(16) Four {
-    float x[4];
+/// Numbers that are read and written as one word.
+template <int kSize>
+struct alignas(kSize * sizeof(float)) Word {
+    float x[kSize];
 };
+
+using Four = Word<4>;
 
 template <class T>
 FOCAL_DEVICE T& in_device_memory(Address x) {
@@ -117,11 +124,19 @@ constexpr int kClasses = FOCAL_CLASSES;
 constexpr int kClasses = 0;
 #endif
 
+/// Whether all arrays with a column for each of kClasses classes are packed and there is no intercept.
+#ifdef FOCAL_PACKED
+constexpr bool kPackedRows = true;
+static_assert(kClasses > 0, "rows are packed where they are kept in registers");
+#else
+constexpr bool kPackedRows = false;
+#endif
+
 struct Task {
     Index n_rows, n_classes;
     View y, z, weight, out, hessian_out;  ///< `out`: loss, gradient or posterior
     double gamma;
-    Address intercept, class_weight, log_class_weight;  ///< doubles; intercept may be 0
+    Address intercept, class_weight, log_class_weight;  ///< doubles, ClassWeight, doubles; intercept may be 0
     double inverse_step, least, scale;                  ///< of Finish
     Address status;   ///< first row with a bad label and first with a bad weight; one that cannot be without
     Address scratch;  ///< global memory for tiles that shared memory cannot hold, else 0
@@ -130,7 +145,7 @@ struct Task {
     FOCAL_DEVICE int class_count() const { return kClasses > 0 ? kClasses : static_cast<int>(n_classes); }
     FOCAL_DEVICE int lane_count() const { return kClasses > 0 ? 1 : lanes; }
     FOCAL_DEVICE Finish finish() const { return {inverse_step, least, scale}; }
-    FOCAL_DEVICE const double* weights() const { return reinterpret_cast<const double*>(class_weight); }
+    FOCAL_DEVICE const ClassWeight* weights() const { return reinterpret_cast<const ClassWeight*>(class_weight); }
     FOCAL_DEVICE const double* log_weights() const { return reinterpret_cast<const double*>(log_class_weight); }
 
     FOCAL_DEVICE double start(Index column) const {
@@ -200,7 +215,7 @@ struct BinaryKernel {
         }
     }
 
-    FOCAL_DEVICE BinaryWeights class_weights() const { return {task.weights()[0], task.weights()[1]}; }
+    FOCAL_DEVICE BinaryWeights class_weights() const { return {task.weights()[0].value, task.weights()[1].value}; }
 };
 
 template <int N>
@@ -253,7 +268,8 @@ struct BinaryPosterior : BinaryKernel {
 // ---------------------------------------------------------------------------------------------------------------------
 // Multiclass
 
-/// A tile of rows: two values for each class of each row, first margin and exponential, in the end two outputs.
+/// A tile of rows: two values for each class of each row, first margin and exponential, in the end two outputs. Where
+/// margins and outputs are packed so are the tile's, in single precision too.
 struct Tile {
     double *first, *second, *partial;
     int stride, rows;
@@ -265,19 +281,27 @@ struct Tile {
           rows(place.n_threads / task.lane_count()),
           begin(place.block * rows) {
         // The layout that cuda.py reserves.
-        partial = shared;
-        double* values = shared + 3 * place.n_threads;
-        if (task.scratch != 0) {
-            values = reinterpret_cast<double*>(task.scratch) + place.block * (2 * static_cast<Index>(rows) * stride);
+        if constexpr (kPackedRows) {
+            partial = nullptr;
+            first = shared;
+            second = shared + rows * kClasses * sizeof(float) / sizeof(double);
+        } else {
+            partial = shared;
+            double* values = shared + 3 * place.n_threads;
+            if (task.scratch != 0) {
+                values = reinterpret_cast<double*>(task.scratch) + place.block * (2 * static_cast<Index>(rows) * stride);
+            }
+            first = values;
+            second = values + static_cast<Index>(rows) * stride;
         }
-        first = values;
-        second = values + static_cast<Index>(rows) * stride;
         if (begin + rows > task.n_rows) rows = static_cast<int>(task.n_rows - begin);
     }
 
     FOCAL_DEVICE double& at(double* values, int row, int column) const {
         return values[static_cast<Index>(row) * stride + column];
     }
+
+    FOCAL_DEVICE static float* packed(double* values) { return reinterpret_cast<float*>(values); }
 
     /// Calls function(row in the tile, class) for this thread's part of the tile, neighbours in memory by neighbours.
     template <class Function>
@@ -297,64 +321,75 @@ struct Tile {
         }
     }
 
-    /// Calls function(place in memory of four values that follow each other, their number in the tile) for this thread's
-    /// part of the tile in a packed array, and one(the same of a single value) for what is left at the end.
-    template <class Function, class One>
-    FOCAL_DEVICE void visit_packed(const Task& task, Place place, const View& view, Function function, One one) const {
-        const Address start = view.data + static_cast<Address>(begin * task.class_count()) * sizeof(float);
-        const int size = rows * task.class_count();
-        for (int i = 4 * place.thread; i < size; i += 4 * place.n_threads) {
-            if (i + 4 <= size) {
-                function(start + static_cast<Address>(i) * sizeof(float), i);
-            } else {
-                for (int j = i; j < size; ++j) one(start + static_cast<Address>(j) * sizeof(float), j);
+    /// Calls copy(place in a packed array, place in the tile's part of it) for this thread's words of the tile, as
+    /// pointers to Four, and to float for what is left at the end.
+    template <class Function>
+    FOCAL_DEVICE void visit_packed(Place place, const View& view, double* values, Function copy) const {
+        const Address there = view.data + static_cast<Address>(begin * kClasses) * sizeof(float);
+        float* here = packed(values);
+        const int size = rows * kClasses, whole = size - size % 4;
+        // There are no more rows than threads.
+        FOCAL_UNROLL for (int word = 0; word < (kClasses + 3) / 4; ++word) {
+            const int i = 4 * (place.thread + word * place.n_threads);
+            if (i < whole) {
+                copy(in_device_memory<Four>(there + static_cast<Address>(i) * sizeof(float)),
+                     *reinterpret_cast<Four*>(here + i));
             }
         }
-    }
-
-    /// An entry by its number in the tile.
-    FOCAL_DEVICE double& entry(const Task& task, double* values, int i) const {
-        const int k = task.class_count(), row = i / k;
-        return at(values, row, i - row * k);
+        const int left = whole + place.thread;
+        if (left < size) copy(in_device_memory<float>(there + static_cast<Address>(left) * sizeof(float)), here[left]);
     }
 
     FOCAL_DEVICE void load(const Task& task, Place place, const View& view) const {
-        if ((kClasses > 0) & view.packed()) {
-            const auto put = [&](int i, float margin) {
-                const int k = task.class_count(), row = i / k;
-                at(first, row, i - row * k) = finite_margin(margin + task.start(i - row * k));
-            };
-            visit_packed(
-                task, place, view,
-                [&](Address x, int i) {
-                    const Four four = in_device_memory<const Four>(x);
-                    for (int j = 0; j < 4; ++j) put(i + j, four.x[j]);
-                },
-                [&](Address x, int i) { put(i, in_device_memory<const float>(x)); });
-            return;
+        if constexpr (kPackedRows) {
+            visit_packed(place, view, first, [](const auto& there, auto& here) { here = there; });
+        } else {
+            visit(task, place, view.column_major(),
+                  [&](int row, int column) { at(first, row, column) = task.margin(begin + row, column); });
         }
-        visit(task, place, view.column_major(),
-              [&](int row, int column) { at(first, row, column) = task.margin(begin + row, column); });
     }
 
     FOCAL_DEVICE void store(const Task& task, Place place, const View& view, double* values) const {
-        if ((kClasses > 0) & view.packed()) {
-            visit_packed(
-                task, place, view,
-                [&](Address x, int i) {
-                    Four four;
-                    for (int j = 0; j < 4; ++j) four.x[j] = static_cast<float>(entry(task, values, i + j));
-                    in_device_memory<Four>(x) = four;
-                },
-                [&](Address x, int i) { in_device_memory<float>(x) = static_cast<float>(entry(task, values, i)); });
-            return;
+        if constexpr (kPackedRows) {
+            visit_packed(place, view, values, [](auto& there, const auto& here) { there = here; });
+        } else {
+            visit(task, place, view.column_major(),
+                  [&](int row, int column) { view.store(begin + row, column, at(values, row, column)); });
         }
-        visit(task, place, view.column_major(),
-              [&](int row, int column) { view.store(begin + row, column, at(values, row, column)); });
     }
 };
 
-/// What every multiclass kernel starts with: phases 0 to 2. Afterwards each lane knows its row.
+/// A value for each class of a row: in registers where the number of classes is known, whose indices have to be known
+/// then too, else in the tile.
+template <int kSize>
+struct ValuesOf {
+    double x[kSize];
+
+    FOCAL_DEVICE void bind(double*) {}
+    FOCAL_DEVICE double& operator[](int k) { return x[k]; }
+
+    FOCAL_DEVICE double at(int k) const {
+        double value = x[0];
+        FOCAL_UNROLL for (int i = 1; i < kSize; ++i) value = i == k ? x[i] : value;
+        return value;
+    }
+};
+
+template <>
+struct ValuesOf<0> {
+    double* x;
+
+    FOCAL_DEVICE void bind(double* row) { x = row; }
+    FOCAL_DEVICE double& operator[](int k) { return x[k]; }
+    FOCAL_DEVICE double at(int k) const { return x[k]; }
+};
+
+using Values = ValuesOf<kClasses>;
+
+/// What every multiclass kernel starts with: steps 0 to 4. Afterwards each lane knows its row.
+///
+/// Between two steps the lanes of a row wait for each other. Where a row has one lane, threads wait for each other only
+/// when the tile is full of margins and when it is full of outputs: there steps are no phases of their own.
 template <int N>
 struct MulticlassKernel {
     const Task& task;
@@ -363,43 +398,93 @@ struct MulticlassKernel {
     int lane;
     bool active;
     int row;  ///< in the tile
-    double *z, *e, *partial;
+    Values z, e;
+    double* partial;
     LeadersOf<int> leaders;
     SoftmaxRow<N> soft;
     int t;
     double weight;
+    double shared[3];  ///< what this lane shares with others of its row
 
-    FOCAL_DEVICE MulticlassKernel(const Task& task, Place place, double* shared)
-        : task(task), place(place), tile(task, place, shared), lane(place.thread & (task.lane_count() - 1)) {
+    FOCAL_DEVICE MulticlassKernel(const Task& task, Place place, double* memory)
+        : task(task), place(place), tile(task, place, memory), lane(place.thread & (task.lane_count() - 1)) {
         row = place.thread / task.lane_count();
         active = row < tile.rows;
-        z = tile.first + static_cast<Index>(row) * tile.stride;
-        e = tile.second + static_cast<Index>(row) * tile.stride;
+        z.bind(tile.first + static_cast<Index>(row) * tile.stride);
+        e.bind(tile.second + static_cast<Index>(row) * tile.stride);
         // Three values for each lane of the row, those of one kind side by side.
         partial = tile.partial + row * task.lane_count();
         t = 0;
         weight = 1.0;
     }
 
-    FOCAL_DEVICE double& mine(int kind) const { return partial[kind * place.n_threads + lane]; }
-    FOCAL_DEVICE double& of(int kind, int other) const { return partial[kind * place.n_threads + other]; }
+    /// Calls function(class) for the classes of this lane.
+    template <class Function>
+    FOCAL_DEVICE void each_class(Function function) const {
+        if constexpr (kClasses > 0) {
+            FOCAL_UNROLL for (int k = 0; k < kClasses; ++k) function(k);
+        } else {
+            for (int k = lane; k < task.class_count(); k += task.lane_count()) function(k);
+        }
+    }
+
+    FOCAL_DEVICE void share(int kind, double value) {
+        if (task.lane_count() == 1) {
+            shared[kind] = value;
+        } else {
+            partial[kind * place.n_threads + lane] = value;
+        }
+    }
+
+    FOCAL_DEVICE double of(int kind, int lane) const {
+        return task.lane_count() == 1 ? shared[kind] : partial[kind * place.n_threads + lane];
+    }
 
     /// The sum over the lanes of a row, in the same order in every lane.
     FOCAL_DEVICE double sum(int kind) const {
-        double total = 0.0;
-        for (int i = 0; i < task.lane_count(); ++i) total += of(kind, i);
+        double total = of(kind, 0);
+        for (int i = 1; i < task.lane_count(); ++i) total += of(kind, i);
         return total;
     }
 
     FOCAL_DEVICE void find_leaders() {
         if (!active) return;
-        const double minus_infinity = from_bits(0xfff0000000000000ULL);
-        leaders = {minus_infinity, minus_infinity, -1};
-        for (int k = lane; k < task.class_count(); k += task.lane_count()) leaders.visit(z[k], k);
+        if constexpr (kPackedRows) {
+            find_packed_leaders();
+            return;
+        }
+        if constexpr (kClasses > 0) each_class([&](int k) { z[k] = tile.at(tile.first, row, k); });
+        leaders = LeadersOf<int>::none();
+        each_class([&](int k) { leaders.visit(z[k], k); });
         if (task.lane_count() == 1) return;
-        mine(0) = leaders.highest;
-        mine(1) = leaders.second;
-        mine(2) = leaders.top;
+        share(0, leaders.highest);
+        share(1, leaders.second);
+        share(2, leaders.top);
+    }
+
+    /// The same in single precision, which margins are still in.
+    FOCAL_DEVICE void find_packed_leaders() {
+        constexpr int kWord = kClasses % 4 == 0 ? 4 : kClasses % 2 == 0 ? 2 : 1;
+        const auto* words = reinterpret_cast<const Word<kWord>*>(Tile::packed(tile.first) + row * kClasses);
+        auto found = LeadersOf<int, float>::none();
+        bool is_infinite = false;
+        FOCAL_UNROLL for (int i = 0; i < kClasses / kWord; ++i) {
+            const Word<kWord> word = words[i];
+            FOCAL_UNROLL for (int j = 0; j < kWord; ++j) {
+                const float margin = word.x[j];
+                found.visit(margin, i * kWord + j);
+                is_infinite |= (margin > 3.40282347e38F) | (margin < -3.40282347e38F);
+                z[i * kWord + j] = margin;
+            }
+        }
+        leaders = {found.highest, found.second, found.top};
+        if (is_infinite) {
+            leaders = LeadersOf<int>::none();
+            each_class([&](int k) {
+                z[k] = finite_margin(z[k]);
+                leaders.visit(z[k], k);
+            });
+        }
     }
 
     FOCAL_DEVICE LeadersOf<int> leaders_of(int lane) const {
@@ -423,19 +508,19 @@ struct MulticlassKernel {
     FOCAL_DEVICE void exponentials() {
         if (!active) return;
         double others = 0.0;
-        for (int k = lane; k < task.class_count(); k += task.lane_count()) {
+        each_class([&](int k) {
             const double exponential = leaders.exponential(z[k], k);
             e[k] = exponential;
             others += exponential;
-        }
-        // The leaders of other lanes are still being read in places 0 to 2: a phase ends before.
+        });
+        // The leaders of other lanes are still being read in places 0 to 2: the next step shares it.
         own_others = others;
     }
 
     double own_others;
 
     FOCAL_DEVICE void share_others() {
-        if (active) mine(0) = own_others;
+        if (active) share(0, own_others);
     }
 
     FOCAL_DEVICE void complete() {
@@ -454,38 +539,68 @@ struct MulticlassKernel {
 
     FOCAL_DEVICE bool is_top(int k) const { return k == leaders.top; }
 
-    FOCAL_DEVICE TrueClass truth() const { return {soft, z[t], e[t], task.weights()[t], is_top(t)}; }
+    FOCAL_DEVICE TrueClass truth() const {
+        return {soft, z.at(t), e.at(t), task.weights()[t].value, is_top(t)};
+    }
 
-    /// Phases 0 to 4.
-    template <int Phase>
+    /// Steps 0 to 4.
+    template <int Step>
     FOCAL_DEVICE void prepare() {
-        if constexpr (Phase == 0) tile.load(task, place, task.z);
-        if constexpr (Phase == 1) find_leaders();
-        if constexpr (Phase == 2) {
+        if constexpr (Step == 0) tile.load(task, place, task.z);
+        if constexpr (Step == 1) find_leaders();
+        if constexpr (Step == 2) {
             merge_leaders();
             exponentials();
         }
-        if constexpr (Phase == 3) share_others();
-        if constexpr (Phase == 4) complete();
+        if constexpr (Step == 3) share_others();
+        if constexpr (Step == 4) complete();
+    }
+};
+
+/// The phases of a kernel that has steps: its last one stores the tile if `kStores`.
+template <class Steps>
+struct Phased : Steps {
+    static constexpr bool kOneLane = kClasses > 0;
+    static constexpr int kPhases = kOneLane ? (Steps::kStores ? 3 : 2) : Steps::kSteps;
+
+    FOCAL_DEVICE Phased(const Task& task, Place place, double* shared) : Steps(task, place, shared) {}
+
+    template <int From, int To>
+    FOCAL_DEVICE void steps() {
+        Steps::template step<From>();
+        if constexpr (From + 1 < To) steps<From + 1, To>();
+    }
+
+    template <int Phase>
+    FOCAL_DEVICE void phase() {
+        if constexpr (!kOneLane | (Phase == 0)) {
+            Steps::template step<Phase>();
+        } else if constexpr (Phase == 1) {
+            if (!this->active) return;
+            steps<1, Steps::kSteps - (Steps::kStores ? 1 : 0)>();
+        } else {
+            Steps::template step<Steps::kSteps - 1>();
+        }
     }
 };
 
 template <int N>
 struct MulticlassLoss : MulticlassKernel<N> {
     using Base = MulticlassKernel<N>;
-    static constexpr int kPhases = 5;
+    static constexpr int kSteps = 5;
+    static constexpr bool kStores = false;
 
     FOCAL_DEVICE MulticlassLoss(const Task& task, Place place, double* shared) : Base(task, place, shared) {}
 
-    template <int Phase>
-    FOCAL_DEVICE void phase() {
-        Base::template prepare<Phase>();
-        if constexpr (Phase == 4) {
+    template <int Step>
+    FOCAL_DEVICE void step() {
+        Base::template prepare<Step>();
+        if constexpr (Step == 4) {
             this->load_label();
             if (!this->active | (this->lane != 0)) return;
             const int t = this->t;
-            const double w = this->task.weights()[t];
-            const double loss = softmax_loss(this->soft, this->z[t], this->e[t], w, this->is_top(t));
+            const double w = this->task.weights()[t].value;
+            const double loss = softmax_loss(this->soft, this->z.at(t), this->e.at(t), w, this->is_top(t));
             this->task.out.store(this->tile.begin + this->row, 0, loss * this->weight);
         }
     }
@@ -494,49 +609,55 @@ struct MulticlassLoss : MulticlassKernel<N> {
 template <bool kExpected, int N>
 struct MulticlassDerivatives : MulticlassKernel<N> {
     using Base = MulticlassKernel<N>;
-    static constexpr int kPhases = 8;
-    double slope_true, inverse_sum, term_sum;
+    static constexpr int kSteps = 8;
+    static constexpr bool kStores = true;
+    double slope_true;
     TrueClass truth;
     ExpectedRow<N> expected;
 
     FOCAL_DEVICE MulticlassDerivatives(const Task& task, Place place, double* shared) : Base(task, place, shared) {}
 
-    template <int Phase>
-    FOCAL_DEVICE void phase() {
-        Base::template prepare<Phase>();
-        if constexpr (Phase == 4) {
+    template <int Step>
+    FOCAL_DEVICE void step() {
+        Base::template prepare<Step>();
+        if constexpr (Step == 4) {
             this->load_label();
             if (!this->active) return;
             // Before any lane writes over margins and exponentials.
             if constexpr (!kExpected) truth = Base::truth();
-            if constexpr (kExpected) slope_true = true_slope();
+            if constexpr (kExpected && kClasses == 0) slope_true = true_slope();
         }
-        if constexpr (Phase == 5 && kExpected) terms();
-        if constexpr (Phase == 6) finish();
-        if constexpr (Phase == 7) {
+        if constexpr (Step == 5 && kExpected) terms();
+        if constexpr (Step == 6) finish();
+        if constexpr (Step == 7) {
             this->tile.store(this->task, this->place, this->task.out, this->tile.first);
             this->tile.store(this->task, this->place, this->task.hessian_out, this->tile.second);
         }
     }
 
+    FOCAL_DEVICE ExpectedTerms terms_of(int k, double z, double e) const {
+        return ExpectedTerms(this->soft, this->soft.other(z, e), this->task.weights()[k]);
+    }
+
+    /// Of a true class that is not top, of which ExpectedRow has it.
     FOCAL_DEVICE double true_slope() const {
         const int t = this->t;
-        if (this->is_top(t)) return 0.0;  // ExpectedRow has it
-        return ExpectedTerms(this->soft, this->soft.other(this->z[t], this->e[t]), this->task.weights()[t]).slope;
+        return this->is_top(t) ? 0.0 : terms_of(t, this->z.at(t), this->e.at(t)).slope;
     }
 
     /// Sums over the classes of a lane; what is kept of a class takes the place of its margin.
     FOCAL_DEVICE void terms() {
         if (!this->active) return;
-        inverse_sum = term_sum = 0.0;
-        for (int k = this->lane; k < this->task.class_count(); k += this->task.lane_count()) {
-            const ExpectedTerms terms(this->soft, this->soft.other(this->z[k], this->e[k]), this->task.weights()[k]);
+        double inverse_sum = 0.0, term_sum = 0.0;
+        this->each_class([&](int k) {
+            const ExpectedTerms terms = terms_of(k, this->z[k], this->e[k]);
             this->z[k] = terms.own;
             inverse_sum += terms.inverse;
             term_sum += terms.term;
-        }
-        this->mine(1) = inverse_sum;
-        this->mine(2) = term_sum;
+            if constexpr (kClasses > 0) slope_true = (k == 0) | (k == this->t) ? terms.slope : slope_true;
+        });
+        this->share(1, inverse_sum);
+        this->share(2, term_sum);
     }
 
     FOCAL_DEVICE void finish() {
@@ -544,57 +665,82 @@ struct MulticlassDerivatives : MulticlassKernel<N> {
         if constexpr (kExpected) {
             // No class leads in a row with NaN alone.
             const int top = this->leaders.top < 0 ? 0 : this->leaders.top;
-            expected = ExpectedRow<N>(this->soft, this->task.weights()[top], this->sum(1), this->sum(2));
+            expected = ExpectedRow<N>(this->soft, this->task.weights()[top].value, this->sum(1), this->sum(2));
             if (this->is_top(this->t)) slope_true = expected.slope_top;
         }
-        const Finish finish = this->task.finish();
+        const Finish last = this->task.finish();
         const bool true_is_top = this->is_top(this->t);
-        for (int k = this->lane; k < this->task.class_count(); k += this->task.lane_count()) {
+        double slope = kExpected ? slope_true : truth.slope;
+        if constexpr (kSingle) {
+            // Weight and scale are factors of what a row has once. In double precision they come last, so that results
+            // are those without weights times the weight, to the bit.
+            slope *= this->weight;
+            truth.slope = slope * last.scale;
+            expected.c *= this->weight * last.scale;
+        }
+        this->each_class([&](int k) {
             const bool is_true = k == this->t, is_top = this->is_top(k);
             const double p_other = this->soft.probability(this->e[k]);
             const double p = is_top ? this->soft.p_top : p_other;
             const double q = is_top ? this->soft.q_top : 1.0 - p_other;
-            const double share = this->soft.share(this->e[k]);
             double g, h;
             if constexpr (kExpected) {
-                g = softmax_gradient(slope_true, is_true, p, q);
-                h = expected.curvature(is_top, p, share, this->z[k]);
+                g = softmax_gradient(slope, is_true, p, q);
+                h = expected.curvature(is_top, p, this->e[k], this->z[k]);
             } else {
-                g = softmax_gradient(truth.slope, is_true, p, q);
-                h = truth.curvature(is_true, true_is_top, p, q, share);
+                g = softmax_gradient(slope, is_true, p, q);
+                h = truth.curvature(is_true, true_is_top, p, q, this->soft.share(this->e[k]));
             }
-            this->z[k] = g * this->weight;
-            this->e[k] = finish.curvature(g, h) * this->weight;
+            this->z[k] = kSingle ? g : g * this->weight;
+            this->e[k] = kSingle ? last.of_scaled().bounded(g, h) : last.curvature(g, h) * this->weight;
+        });
+        if constexpr (kClasses > 0) {
+            write(this->tile.first, this->z);
+            write(this->tile.second, this->e);
+        }
+    }
+
+    /// Takes what is in registers to the tile.
+    FOCAL_DEVICE void write(double* target, Values& values) const {
+        if constexpr (kPackedRows) {
+            constexpr int kWord = kClasses % 4 == 0 ? 4 : kClasses % 2 == 0 ? 2 : 1;
+            auto* words = reinterpret_cast<Word<kWord>*>(Tile::packed(target) + this->row * kClasses);
+            FOCAL_UNROLL for (int i = 0; i < kClasses / kWord; ++i) {
+                Word<kWord> word;
+                FOCAL_UNROLL for (int j = 0; j < kWord; ++j) word.x[j] = static_cast<float>(values[i * kWord + j]);
+                words[i] = word;
+            }
+        } else {
+            this->each_class([&](int k) { this->tile.at(target, this->row, k) = values[k]; });
         }
     }
 };
 
 struct MulticlassPosterior : MulticlassKernel<-1> {
-    static constexpr int kPhases = 7;
+    static constexpr int kSteps = 7;
+    static constexpr bool kStores = false;
 
     FOCAL_DEVICE MulticlassPosterior(const Task& task, Place place, double* shared)
         : MulticlassKernel<-1>(task, place, shared) {}
 
-    template <int Phase>
-    FOCAL_DEVICE void phase() {
-        prepare<Phase>();
-        if constexpr (Phase == 5) {
+    template <int Step>
+    FOCAL_DEVICE void step() {
+        prepare<Step>();
+        if constexpr (Step == 5) {
             if (!active) return;
             double highest = from_bits(0xfff0000000000000ULL);
-            for (int k = lane; k < task.class_count(); k += task.lane_count()) {
+            each_class([&](int k) {
                 z[k] = softmax_log_posterior(soft, z[k], e[k], task.log_weights()[k]);
                 highest = z[k] > highest ? z[k] : highest;
-            }
-            mine(1) = highest;
+            });
+            share(1, highest);
         }
-        if constexpr (Phase == 6) {
-            // Nothing is kept in shared memory beyond this phase: each lane stores what it has.
+        if constexpr (Step == 6) {
+            // Nothing is kept in shared memory beyond this step: each lane stores what it has.
             if (!active) return;
             double highest = of(1, 0);
             for (int i = 1; i < task.lane_count(); ++i) highest = of(1, i) > highest ? of(1, i) : highest;
-            for (int k = lane; k < task.class_count(); k += task.lane_count()) {
-                task.out.store(tile.begin + row, k, z[k] - highest);
-            }
+            each_class([&](int k) { task.out.store(tile.begin + row, k, z[k] - highest); });
         }
     }
 };
@@ -639,20 +785,20 @@ FOCAL_KERNEL binary_posterior_kernel(FOCAL_ARGUMENTS) {
 template <int N>
 FOCAL_KERNEL multiclass_loss_kernel(FOCAL_ARGUMENTS) {
     FOCAL_TASK;
-    run<MulticlassLoss<N>>(task);
+    run<Phased<MulticlassLoss<N>>>(task);
 }
 
 template <bool kExpected, int N>
 FOCAL_KERNEL multiclass_derivatives_kernel(FOCAL_ARGUMENTS) {
     FOCAL_TASK;
-    run<MulticlassDerivatives<kExpected, N>>(task);
+    run<Phased<MulticlassDerivatives<kExpected, N>>>(task);
 }
 
 template <int N>
 FOCAL_KERNEL multiclass_posterior_kernel(FOCAL_ARGUMENTS) {
     static_assert(N == -1, "needs no integer power");
     FOCAL_TASK;
-    run<MulticlassPosterior>(task);
+    run<Phased<MulticlassPosterior>>(task);
 }
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -667,7 +813,7 @@ __device__ __forceinline__ void run_phases(Kernel& kernel) {
 
 template <class Kernel>
 __device__ void run(const Task& task) {
-    extern __shared__ double focal_shared[];
+    extern __shared__ __align__(16) double focal_shared[];
     Kernel kernel(task, {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), blockIdx.x}, focal_shared);
     run_phases<Kernel, 0>(kernel);
 }

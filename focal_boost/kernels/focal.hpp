@@ -208,8 +208,8 @@ FOCAL_INLINE double atanh_narrow(double z) {
 FOCAL_INLINE double log1p(double y) {
     constexpr Bits kSqrtHalf = 0x3fe6a09e667f3bcdULL;
     const double u = 1.0 + y;
-    // Small y: error of the sum is y - (u - 1). Large y: 1 - (u - y).
-    const double lost = y < 1.0 ? y - (u - 1.0) : 1.0 - (u - y);
+    // Small y: error of the sum is y - (u - 1). Large y: 1 - (u - y), which single precision does without.
+    const double lost = kSingle || y < 1.0 ? y - (u - 1.0) : 1.0 - (u - y);
     // Biased exponent, in unsigned arithmetic because vector units lack the 64-bit arithmetic shift; turned into a
     // double through the mantissa of 2^52 because they lack that conversion too.
     const Bits exponent = (to_bits(u) + (0x3ff0000000000000ULL - kSqrtHalf)) >> 52;
@@ -220,6 +220,7 @@ FOCAL_INLINE double log1p(double y) {
     const double z = s * s;
     const double s2 = s + s;
     const double value = k * 0x1.62e42fefa39efp-1 + (s2 + (s2 * z) * atanh_narrow(z));
+    if constexpr (kSingle) return value;
     // Below, the series ends after y, and halving a subnormal number would lose bits.
     return absolute(y) < 0x1p-54 ? y : value;
 }
@@ -274,12 +275,18 @@ struct Finish {
     double least;         ///< -inf without a bound, else 0
     double scale;         ///< the factor of the library on the bounded curvature
 
-    FOCAL_INLINE double curvature(double g, double h) const {
+    FOCAL_INLINE double curvature(double g, double h) const { return bounded(g, h) * scale; }
+
+    /// The same without the factor.
+    FOCAL_INLINE double bounded(double g, double h) const {
         double floor = absolute(g) * inverse_step;
-        floor = least < 0.0 ? least : floor;
-        h = floor > h ? floor : h;  // a NaN stays
-        return h * scale;
+        // The same twice: a select is faster on a processor, where it is hoisted out of loops, an addition on a GPU.
+        floor = kSingle ? floor + least : least < 0.0 ? least : floor;
+        return floor > h ? floor : h;  // a NaN stays
     }
+
+    /// What is left for curvatures that have the factor already.
+    FOCAL_INLINE Finish of_scaled() const { return {inverse_step * scale, least, 1.0}; }
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -463,14 +470,20 @@ struct Difference {
 
 /// The two largest margins of a row and the class of the largest (the first of equal ones). `Class` is the type of a
 /// class's number: vector units count in the type of the margins, a GPU in integers.
-template <class Class>
+template <class Class, class Margin = double>
 struct LeadersOf {
-    double highest, second;
+    Margin highest, second;
     Class top;
 
-    FOCAL_INLINE void visit(double z, Class k) {
+    /// Before the first margin.
+    FOCAL_INLINE static LeadersOf none() {
+        const Margin below = static_cast<Margin>(from_bits(0xfff0000000000000ULL));
+        return {below, below, -1};
+    }
+
+    FOCAL_INLINE void visit(Margin z, Class k) {
         const bool higher = z > highest;
-        const double low = z > second ? z : second;
+        const Margin low = z > second ? z : second;
         second = higher ? highest : low;
         top = higher ? k : top;
         highest = higher ? z : highest;
@@ -478,10 +491,10 @@ struct LeadersOf {
 
     /// exp(z - second), 0 for top.
     FOCAL_INLINE double exponential(double z, Class k) const {
+        // For top the difference is positive and what comes of it has no meaning.
         const Difference d(z, second);
-        const bool is_top = k == top;
-        const double e = exp_nonpositive(is_top ? 0.0 : d.value, is_top ? 0.0 : d.low);
-        return is_top ? 0.0 : e;
+        const double e = exp_nonpositive(d.value, d.low);
+        return k == top ? 0.0 : e;
     }
 };
 
@@ -491,6 +504,11 @@ FOCAL_INLINE bool is_class_label(double t, double n_classes) {
     // Adding 2^52 rounds to an integer.
     return (t >= 0.0) & (t < n_classes) & ((t + 0x1p52) - 0x1p52 == t);
 }
+
+/// alpha of a class and 1 / alpha.
+struct alignas(16) ClassWeight {
+    double value, inverse;
+};
 
 /// Quantities of one class k of one row: p, q = 1 - p without cancellation, a = -log p, q^gamma.
 struct SoftmaxClass {
@@ -638,7 +656,8 @@ FOCAL_INLINE double softmax_loss(const SoftmaxRow<N>& row, double z, double expo
 ///   h_k = c [ p_k q_k (1 + R_k) + p_k^2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
 ///
 /// O(K) a row, and nothing in it is a difference of large numbers. This struct holds what the sums take from a class
-/// that is not top, with two divisions: D = q + gamma p a, R = gamma p ((2 - a) q + (gamma - 1) p a) / D.
+/// that is not top: D = q + gamma p a, R = gamma p ((2 - a) q + (gamma - 1) p a) / D, -A = w q^(gamma - 1) D. One
+/// division, by q D, serves them all where gamma is an integer; else a second one divides by q^gamma.
 struct ExpectedTerms {
     double slope;    ///< -A_k
     double term;     ///< p_k R_k / q_k
@@ -646,24 +665,34 @@ struct ExpectedTerms {
     double own;      ///< q_k (1 + R_k) - p_k term: the part of h_k / (c p_k) that is no sum over other classes
 
     template <int N>
-    FOCAL_INLINE ExpectedTerms(const SoftmaxRow<N>& row, SoftmaxClass c, double w) {
+    FOCAL_INLINE ExpectedTerms(const SoftmaxRow<N>& row, SoftmaxClass c, ClassWeight w) {
         const double gamma = row.gamma;
         const double pa = c.p * c.a;
         const double d = c.q + gamma * pa;
         const double inverse_qd = reciprocal(c.q * d);
         const double bend_over_q = gamma * c.p * ((2.0 - c.a) * c.q + (gamma - 1.0) * pa) * inverse_qd;
-        const double weighted_power = w * c.q_gamma;
-        slope = weighted_power * (d * d * inverse_qd);
         term = c.p * bend_over_q;
-        inverse = quotient(c.p * c.q, weighted_power * d);
         own = c.q + (c.q * c.q * bend_over_q - c.p * term);
+        if constexpr (N == 0) {
+            slope = w.value;
+            inverse = c.p * w.inverse;
+        } else if constexpr (N > 0) {
+            slope = w.value * integer_power<N - 1>(c.q) * d;
+            inverse = c.p * w.inverse * inverse_qd;
+            if constexpr (N < 2) inverse *= c.q;
+            if constexpr (N > 2) inverse *= integer_power<N - 2>(d * inverse_qd);
+        } else {
+            const double weighted_power = w.value * c.q_gamma;
+            slope = weighted_power * (d * d * inverse_qd);
+            inverse = quotient(c.p * c.q, weighted_power * d);
+        }
     }
 };
 
 /// The sums of ExpectedTerms over a row, completed by its top class.
 template <int N>
 struct ExpectedRow {
-    double c, term_sum, slope_top, p_bend_top, own_top;
+    double c, term_sum, slope_top, share_bend_top, own_top;
 
     ExpectedRow() = default;
 
@@ -673,15 +702,16 @@ struct ExpectedRow {
         const double p_rho = top.p * row.rho_top;
         slope_top = row.slope(w_top, top, p_rho);
         const double bend = row.bend(top, p_rho);
-        p_bend_top = top.p * bend;
+        share_bend_top = row.inverse_others * (top.p * bend);
         own_top = top.q * (1.0 + bend);
         // 1 / (inverse_sum + p / -A) with the top class's term, and 0 where its slope underflows.
         c = quotient(slope_top, inverse_sum * slope_top + top.p);
     }
 
-    FOCAL_INLINE double curvature(bool is_top, double p, double share, double own) const {
-        // For top the sum over other classes is the whole of term_sum, to which it added nothing.
-        const double rest = is_top ? own_top : own + share * p_bend_top;
+    FOCAL_INLINE double curvature(bool is_top, double p, double exponential, double own) const {
+        // For top the sum over other classes is the whole of term_sum, to which it added nothing. For others top's term
+        // is p / q_top times top's p R, p / q_top being the share.
+        const double rest = is_top ? own_top : own + exponential * share_bend_top;
         return c * p * (rest + p * term_sum);
     }
 };

@@ -370,18 +370,19 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
                    double* __restrict own, const RowTile<N>& tile) {
     const Finish finish = finish_of(task);
     alignas(64) double log_q[kTile], power[kTile], slope[kTile], w_top[kTile], inverse_sum[kTile], term_sum[kTile];
-    alignas(64) double c[kTile], p_bend_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
+    alignas(64) double c[kTile], share_bend_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
     for (std::size_t i = 0; i < kTile; ++i) slope[i] = w_top[i] = inverse_sum[i] = term_sum[i] = 0.0;
     for (std::size_t k = 0; k < task.n_classes; ++k) {
         const double* zk = z + k * kTile;
         const double* ek = exponentials + k * kTile;
         double* own_k = own + k * kTile;
         const double class_k = static_cast<double>(k), wk = task.class_weight[k];
+        const ClassWeight weight_k{wk, 1.0 / wk};
         for (std::size_t i = 0; i < kTile; ++i) log_q[i] = tile.get(i, gamma).log_q(ek[i]);
         for (std::size_t i = 0; i < kTile; ++i) power[i] = tile.get(i, gamma).power(ek[i], log_q[i]);
         for (std::size_t i = 0; i < kTile; ++i) {
             const SoftmaxRow<N> r = tile.get(i, gamma);
-            const ExpectedTerms terms(r, r.other(zk[i], ek[i], power[i]), wk);
+            const ExpectedTerms terms(r, r.other(zk[i], ek[i], power[i]), weight_k);
             own_k[i] = terms.own;
             inverse_sum[i] += terms.inverse;
             term_sum[i] += terms.term;
@@ -392,7 +393,7 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
     for (std::size_t i = 0; i < kTile; ++i) {
         const ExpectedRow<N> expected(tile.get(i, gamma), w_top[i], inverse_sum[i], term_sum[i]);
         c[i] = expected.c;
-        p_bend_top[i] = expected.p_bend_top;
+        share_bend_top[i] = expected.share_bend_top;
         own_top[i] = expected.own_top;
         slope[i] = t[i] == tile.top[i] ? expected.slope_top : slope[i];
     }
@@ -405,14 +406,14 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
             ExpectedRow<N> expected;
             expected.c = c[i];
             expected.term_sum = term_sum[i];
-            expected.p_bend_top = p_bend_top[i];
+            expected.share_bend_top = share_bend_top[i];
             expected.own_top = own_top[i];
             const bool is_top = class_k == tile.top[i], is_true = class_k == t[i];
             const double p_other = r.probability(ek[i]);
             const double p = is_top ? r.p_top : p_other;
             const double q = is_top ? r.q_top : 1.0 - p_other;
             const double g = softmax_gradient(slope[i], is_true, p, q);
-            const double h = expected.curvature(is_top, p, r.share(ek[i]), own_k[i]);
+            const double h = expected.curvature(is_top, p, ek[i], own_k[i]);
             finish_entry(finish, g, h, weight[i], gradient[i], hessian[i]);
         }
         store(task.out, row, k, n, gradient);
