@@ -263,8 +263,11 @@ def check_overlap(outputs: dict[str, np.ndarray], inputs: dict[str, Any]) -> Non
     pairs = [(name, outputs[name], other, outputs[other]) for name, other in itertools.pairwise(names)]
     pairs += [(name, out, other, x) for name, out in outputs.items() for other, x in inputs.items()]
     for name, out, other, x in pairs:
+        # The cheap question first, to which the answer is nearly always no.
+        if not isinstance(x, np.ndarray) or not np.may_share_memory(out, x):
+            continue
         in_place = other == "raw_prediction" and (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
-        if isinstance(x, np.ndarray) and not in_place and np.may_share_memory(out, x) and _shares_memory(out, x):
+        if not in_place and _shares_memory(out, x):
             raise ValueError(f"{name} overlaps {other} in memory; pass an array of its own")
 
 

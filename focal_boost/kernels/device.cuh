@@ -127,9 +127,12 @@ constexpr int kClasses = 0;
 /// Whether all arrays with a column for each of kClasses classes are packed and there is no intercept.
 #ifdef FOCAL_PACKED
 constexpr bool kPackedRows = true;
+/// The longest words that a row is made of.
+constexpr int kWord = kClasses % 4 == 0 ? 4 : kClasses % 2 == 0 ? 2 : 1;
 static_assert(kClasses > 0, "rows are packed where they are kept in registers");
 #else
 constexpr bool kPackedRows = false;
+constexpr int kWord = 1;
 #endif
 
 struct Task {
@@ -321,8 +324,8 @@ struct Tile {
         }
     }
 
-    /// Calls copy(place in a packed array, place in the tile's part of it) for this thread's words of the tile, as
-    /// pointers to Four, and to float for what is left at the end.
+    /// Calls copy(word of a packed array, word of the tile's part of it) for this thread's words of the tile: Four, and
+    /// float for what is left at the end.
     template <class Function>
     FOCAL_DEVICE void visit_packed(Place place, const View& view, double* values, Function copy) const {
         const Address there = view.data + static_cast<Address>(begin * kClasses) * sizeof(float);
@@ -464,7 +467,6 @@ struct MulticlassKernel {
 
     /// The same in single precision, which margins are still in.
     FOCAL_DEVICE void find_packed_leaders() {
-        constexpr int kWord = kClasses % 4 == 0 ? 4 : kClasses % 2 == 0 ? 2 : 1;
         const auto* words = reinterpret_cast<const Word<kWord>*>(Tile::packed(tile.first) + row * kClasses);
         auto found = LeadersOf<int, float>::none();
         bool is_infinite = false;
@@ -703,7 +705,6 @@ struct MulticlassDerivatives : MulticlassKernel<N> {
     /// Takes what is in registers to the tile.
     FOCAL_DEVICE void write(double* target, Values& values) const {
         if constexpr (kPackedRows) {
-            constexpr int kWord = kClasses % 4 == 0 ? 4 : kClasses % 2 == 0 ? 2 : 1;
             auto* words = reinterpret_cast<Word<kWord>*>(Tile::packed(target) + this->row * kClasses);
             FOCAL_UNROLL for (int i = 0; i < kClasses / kWord; ++i) {
                 Word<kWord> word;
