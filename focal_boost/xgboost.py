@@ -70,6 +70,10 @@ class FocalObjective(Objective):
     the file names XGBoost's own logistic or softmax link, and ``predict`` gives sigma(margin) or softmax(margin).
     The class posterior is ``loss.predict_proba(booster.predict(data, output_margin=True))``.
 
+    An estimator of XGBoost asks the objective for gradients alone, so it has to be told where to start:
+    ``XGBClassifier(objective=objective, base_score=objective.params["base_score"])``. Left out, boosting starts from 0
+    and the intercept has no effect.
+
     With ``device="cuda"`` and CuPy (the extra ``cuda``) gradients are computed on the GPU and stay there; XGBoost
     brings the margins through host memory, which `focal_boost.xgboost.train` spares. Where XGBoost finds no GPU it
     trains on the processor, and so does the objective.
