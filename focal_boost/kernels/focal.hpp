@@ -651,18 +651,18 @@ FOCAL_INLINE double softmax_loss(const SoftmaxRow<N>& row, double z, double expo
     return w * (is_top ? top.q_gamma : other.q_gamma) * (is_top ? top.a : other.a);
 }
 
-/// Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. With eta_t V_t = c p_t R_t / q_t,
+/// Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. With q_k^2 - p_k^2 = q_k - p_k
 ///
-///   h_k = c [ p_k q_k (1 + R_k) + p_k^2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
+///   h_k = c p_k [ (q_k - p_k) B_k + p_k sum_t p_t B_t ],   1/c = sum_t p_t / -A_t,
+///   B = 1 + R / q = (q^2 + gamma p (2 q + (gamma - 1) p a)) / (q D),   D = q + gamma p a,   -A = w q^(gamma - 1) D,
 ///
-/// O(K) a row, and nothing in it is a difference of large numbers. This struct holds what the sums take from a class
-/// that is not top: D = q + gamma p a, R = gamma p ((2 - a) q + (gamma - 1) p a) / D, -A = w q^(gamma - 1) D. One
-/// division, by q D, serves them all where gamma is an integer; else a second one divides by q^gamma.
+/// O(K) a row, and only positive numbers are added. This struct holds what comes of a class that is not top. One division,
+/// by q D, serves it all where gamma is an integer; else a second one divides by q^gamma.
 struct ExpectedTerms {
     double slope;    ///< -A_k
-    double term;     ///< p_k R_k / q_k
+    double term;     ///< p_k B_k
     double inverse;  ///< p_k / -A_k
-    double own;      ///< q_k (1 + R_k) - p_k term: the part of h_k / (c p_k) that is no sum over other classes
+    double own;      ///< (q_k - p_k) B_k
 
     template <int N>
     FOCAL_INLINE ExpectedTerms(const SoftmaxRow<N>& row, SoftmaxClass c, ClassWeight w) {
@@ -670,9 +670,9 @@ struct ExpectedTerms {
         const double pa = c.p * c.a;
         const double d = c.q + gamma * pa;
         const double inverse_qd = reciprocal(c.q * d);
-        const double bend_over_q = gamma * c.p * ((2.0 - c.a) * c.q + (gamma - 1.0) * pa) * inverse_qd;
-        term = c.p * bend_over_q;
-        own = c.q + (c.q * c.q * bend_over_q - c.p * term);
+        const double b = (c.q * c.q + gamma * c.p * (2.0 * c.q + (gamma - 1.0) * pa)) * inverse_qd;
+        term = c.p * b;
+        own = (c.q - c.p) * b;
         if constexpr (N == 0) {
             slope = w.value;
             inverse = c.p * w.inverse;
@@ -692,7 +692,7 @@ struct ExpectedTerms {
 /// The sums of ExpectedTerms over a row, completed by its top class.
 template <int N>
 struct ExpectedRow {
-    double c, term_sum, slope_top, share_bend_top, own_top;
+    double c, term_sum, slope_top, share_top, own_top;
 
     ExpectedRow() = default;
 
@@ -701,17 +701,18 @@ struct ExpectedRow {
         const SoftmaxClass top = row.top();
         const double p_rho = top.p * row.rho_top;
         slope_top = row.slope(w_top, top, p_rho);
-        const double bend = row.bend(top, p_rho);
-        share_bend_top = row.inverse_others * (top.p * bend);
-        own_top = top.q * (1.0 + bend);
+        // q B, which is finite where q has underflowed.
+        const double qb = quotient(top.q + row.gamma * top.p * (2.0 + (row.gamma - 1.0) * p_rho), 1.0 + row.gamma * p_rho);
+        share_top = row.inverse_others * (top.p * qb);
+        own_top = top.q * qb;
         // 1 / (inverse_sum + p / -A) with the top class's term, and 0 where its slope underflows.
         c = quotient(slope_top, inverse_sum * slope_top + top.p);
     }
 
     FOCAL_INLINE double curvature(bool is_top, double p, double exponential, double own) const {
-        // For top the sum over other classes is the whole of term_sum, to which it added nothing. For others top's term
-        // is p / q_top times top's p R, p / q_top being the share.
-        const double rest = is_top ? own_top : own + exponential * share_bend_top;
+        // Top added nothing to term_sum. Of its own curvature q^2 B is left; to that of others it adds p B times p, which
+        // is p q B times their share.
+        const double rest = is_top ? own_top : own + exponential * share_top;
         return c * p * (rest + p * term_sum);
     }
 };

@@ -370,7 +370,7 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
                    double* __restrict own, const RowTile<N>& tile) {
     const Finish finish = finish_of(task);
     alignas(64) double log_q[kTile], power[kTile], slope[kTile], w_top[kTile], inverse_sum[kTile], term_sum[kTile];
-    alignas(64) double c[kTile], share_bend_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
+    alignas(64) double c[kTile], share_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
     for (std::size_t i = 0; i < kTile; ++i) slope[i] = w_top[i] = inverse_sum[i] = term_sum[i] = 0.0;
     for (std::size_t k = 0; k < task.n_classes; ++k) {
         const double* zk = z + k * kTile;
@@ -393,7 +393,7 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
     for (std::size_t i = 0; i < kTile; ++i) {
         const ExpectedRow<N> expected(tile.get(i, gamma), w_top[i], inverse_sum[i], term_sum[i]);
         c[i] = expected.c;
-        share_bend_top[i] = expected.share_bend_top;
+        share_top[i] = expected.share_top;
         own_top[i] = expected.own_top;
         slope[i] = t[i] == tile.top[i] ? expected.slope_top : slope[i];
     }
@@ -406,7 +406,7 @@ void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> ga
             ExpectedRow<N> expected;
             expected.c = c[i];
             expected.term_sum = term_sum[i];
-            expected.share_bend_top = share_bend_top[i];
+            expected.share_top = share_top[i];
             expected.own_top = own_top[i];
             const bool is_top = class_k == tile.top[i], is_true = class_k == t[i];
             const double p_other = r.probability(ek[i]);
