@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -318,6 +320,28 @@ def check_estimator(estimator: Any) -> None:
         _check_metrics(params.get(name), name)
 
 
+def _check_device(params: dict[str, Any]) -> None:
+    """Refuse a GPU that is not there: LightGBM built for one would end the process, not raise."""
+    for name in ("device_type", "device"):
+        if params.get(name) == "cuda" and not _finds_gpu():
+            raise ValueError(
+                f"the estimator has {name}='cuda', but no driver finds a GPU here: use {name}='cpu', or start where "
+                "nvidia-smi lists one"
+            )
+
+
+def _finds_gpu() -> bool:
+    """Whether NVIDIA's driver finds a GPU. LightGBM can be built for those of AMD too, and is left to find them."""
+    if os.path.exists("/dev/kfd"):
+        return True
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
 def _check_metrics(metric: Any, name: str) -> list[Any]:
     """Metrics as a list; those that would be computed on raw scores as if on probabilities are refused."""
     if metric is None:
@@ -374,6 +398,8 @@ def fit_estimator(
     fit_params = dict(fit_params)
     own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
     params = estimator.get_params()
+    if over_workers is None:
+        _check_device(params)
     _check_stopping(params, fit_params.get("callbacks"), eval_set)
     started = any(fit_params.get(name) is not None for name in ("init_score", "init_model"))
     started = started or params.get("boost_from_average") is False

@@ -12,8 +12,8 @@ import pytest
 from libraries import make_loss
 from tables import draw
 
-from focal_boost import FocalClassifier
-from focal_boost.lightgbm import FocalObjective
+from focal_boost import FocalClassifier, FocalClassifierCV
+from focal_boost.lightgbm import FocalObjective, _finds_gpu
 
 BASE = {"verbosity": -1, "num_threads": 1, "learning_rate": 0.1, "seed": 3, "max_bin": 63, "gpu_use_dp": True}
 
@@ -26,6 +26,8 @@ def missing(device):
         "gpu": "needs an OpenCL platform (Debian: apt-get install pocl-opencl-icd)",
         "cuda": "needs LightGBM built with CUDA, and a GPU",
     }
+    if device == "cuda" and not _finds_gpu():
+        return f"{hint[device]}, which no driver finds"
     try:
         data = lgb.Dataset(np.eye(50), np.arange(50) % 2)
         lgb.train({**BASE, "device_type": device, "objective": "binary"}, data, 1)
@@ -68,3 +70,33 @@ def test_the_classifier_agrees_with_the_processor(device, n_classes):
         # with the built-in objective too.
         proba.append(model.predict_proba(table.X))
     np.testing.assert_allclose(proba[1], proba[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["device_type", "device"])
+@pytest.mark.parametrize("model", [FocalClassifier, FocalClassifierCV])
+def test_a_gpu_that_is_not_there_is_refused(model, name, monkeypatch):
+    """LightGBM built for CUDA would call std::terminate."""
+    monkeypatch.setattr("focal_boost.lightgbm._finds_gpu", lambda: False)
+    table = draw(60, n_classes=2)
+    with pytest.raises(ValueError, match=f"{name}='cuda', but no driver finds a GPU here: use {name}='cpu'"):
+        model(lgb.LGBMClassifier(verbosity=-1, **{name: "cuda"})).fit(table.X, table.y)
+
+
+@pytest.mark.parametrize(
+    ("started", "count", "found"), [(0, 1, True), (0, 0, False), (100, 1, False)], ids=["one", "none", "no driver"]
+)
+def test_the_driver_is_asked_for_gpus(started, count, found, monkeypatch):
+    class Driver:
+        def __init__(self, name):
+            assert name in ("libcuda.so.1", "nvcuda.dll")
+
+        def cuInit(self, flags):
+            return started
+
+        def cuDeviceGetCount(self, number):
+            number._obj.value = count
+            return 0
+
+    monkeypatch.setattr("focal_boost.lightgbm.ctypes.CDLL", Driver)
+    monkeypatch.setattr("focal_boost.lightgbm.os.path.exists", lambda path: False)
+    assert _finds_gpu() is found
