@@ -168,8 +168,9 @@ class RawModule:
     def __init__(self, *, code, options, name_expressions):
         assert "__global__" in code
         assert "#include" not in code
-        standard, *self.definitions = options
+        standard, *others = options
         assert standard == "-std=c++17"
+        self.definitions = [option for option in others if not option.startswith("--maxrregcount=")]
         self.names = name_expressions
 
     def get_function(self, name):

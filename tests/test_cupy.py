@@ -40,6 +40,8 @@ def everything(to):
             loss = BinaryFocalLoss(**options) if k == 1 else MulticlassFocalLoss(k, **options)
             for dtype in (np.float32, np.float64):
                 loss.gradient_hessian(to(y), to(z.astype(dtype)), to(weight), intercept=0.1 if k == 1 else [0.1] * k)
+                loss.gradient_hessian(to(y), to(z.astype(dtype)), to(weight))
+                loss.loss(to(y), to(z.astype(dtype)))
                 loss(to(y), to(z.astype(dtype)), to(weight))
                 loss.posterior_log_loss(to(y), to(z.astype(dtype)))
             loss.predict_proba(to(z))

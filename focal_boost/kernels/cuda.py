@@ -125,7 +125,9 @@ def _options(single: bool, n_classes: int, packed: bool) -> tuple[str, ...]:
     if single:
         options += ("-DFOCAL_SINGLE",)
     if n_classes in _KNOWN_CLASSES:
-        options += (f"-DFOCAL_CLASSES={n_classes}",)
+        # As few registers as keep a row out of memory: the fewer, the more threads run at a time.
+        registers = 96 if single and n_classes <= 6 else 128
+        options += (f"-DFOCAL_CLASSES={n_classes}", f"--maxrregcount={registers}")
     if packed:
         options += ("-DFOCAL_PACKED",)
     return options
