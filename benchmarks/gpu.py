@@ -55,15 +55,7 @@ class Device:
 
     def seconds(self, call: Callable[[], Any], repeat: int) -> float:
         """Median time of a call, until the device has done all that it asked for."""
-        times = []
-        for turn in range(repeat + 1):
-            self.wait()
-            begin = time.perf_counter()
-            call()
-            self.wait()
-            if turn:  # the first one compiles
-                times.append(time.perf_counter() - begin)
-        return float(np.median(times))
+        return float(np.median(in_turns({"call": lambda: (call(), self.wait())}, repeat, 0.0)["call"]))
 
     def device_seconds(self, call: Callable[[], Any], repeat: int) -> float:
         """Median time that the device works on what a call starts, and on nothing else.

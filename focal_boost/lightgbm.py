@@ -35,6 +35,7 @@ MULTILABEL = False
 # Of margins.
 MARGIN_DTYPE = np.float64
 
+_DEVICE_NAMES = ("device_type", "device")
 _THREAD_NAMES = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 
 
@@ -45,7 +46,7 @@ def _empty(shape: tuple[int, ...], data: Any) -> NDArray[np.float32]:
     system cannot move, which CuPy, if it is there, gives and takes back into its pool.
     """
     params = getattr(data, "params", None) or {}
-    if "cuda" in (params.get("device_type"), params.get("device")):
+    if any(params.get(name) == "cuda" for name in _DEVICE_NAMES):
         try:
             import cupyx
 
@@ -322,7 +323,7 @@ def check_estimator(estimator: Any) -> None:
 
 def _check_device(params: dict[str, Any]) -> None:
     """Refuse a GPU that is not there: LightGBM built for one would end the process, not raise."""
-    for name in ("device_type", "device"):
+    for name in _DEVICE_NAMES:
         if params.get(name) == "cuda" and not _finds_gpu():
             raise ValueError(
                 f"the estimator has {name}='cuda', but no driver finds a GPU here: use {name}='cpu', or start where "

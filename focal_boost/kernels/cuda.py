@@ -165,15 +165,15 @@ def _is_packed(x: Any) -> bool:
     return bool(x.dtype == np.float32 and x.flags.c_contiguous and x.data.ptr % 16 == 0)
 
 
-def _view(x: Any, name: str, shape: tuple[int, ...]) -> list[Any]:
+def _view(x: Any, name: str, shape: tuple[int, ...], device: int) -> list[Any]:
     """The four arguments that describe an array; four that say there is none for None."""
     if x is None:
         return [np.uint64(0), np.int32(0), np.int64(0), np.int64(0)]
     if x.shape != shape:
         raise ValueError(f"{name} has shape {x.shape}, but the kernel expects {shape}")
-    if x.device.id != (current := cp.cuda.runtime.getDevice()):
+    if x.device.id != device:
         raise ValueError(
-            f"{name} lies on GPU {x.device.id}, but the current one is GPU {current}: compute in "
+            f"{name} lies on GPU {x.device.id}, but the current one is GPU {device}: compute in "
             f"'with cupy.cuda.Device({x.device.id}):', or copy it"
         )
     strides = (*x.strides, 0)
@@ -259,11 +259,11 @@ def _launch(
     arguments = (
         np.int64(n),
         np.int64(n_classes),
-        *_view(y, "y_true", (n,)),
-        *_view(z, "raw_prediction", z.shape),
-        *_view(weight, "sample_weight", (n,)),
-        *_view(outputs[0], "the first output", out_shape),
-        *_view(hessian, "hessian_out", out_shape),
+        *_view(y, "y_true", (n,), device),
+        *_view(z, "raw_prediction", z.shape, device),
+        *_view(weight, "sample_weight", (n,), device),
+        *_view(outputs[0], "the first output", out_shape, device),
+        *_view(hessian, "hessian_out", out_shape, device),
         np.float64(gamma),
         addresses[2],
         addresses[0],

@@ -273,9 +273,11 @@ template <int N>
 void softmax_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma, double* __restrict z,
                   double* __restrict exponentials, RowTile<N>& tile) {
     const std::size_t n_classes = task.n_classes;
+    const Leaders none = Leaders::none();
     for (std::size_t i = 0; i < kTile; ++i) {
-        tile.highest[i] = tile.second[i] = -__builtin_inf();
-        tile.top[i] = -1.0;
+        tile.highest[i] = none.highest;
+        tile.second[i] = none.second;
+        tile.top[i] = none.top;
         tile.others[i] = 0.0;
     }
     for (std::size_t k = 0; k < n_classes; ++k) {
