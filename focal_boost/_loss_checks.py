@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from focal_boost._typing import Hessian
+from focal_boost._typing import Hessian, Link
 from focal_boost.kernels import is_device_array
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_gamma",
     "check_hessian",
     "check_labels",
+    "check_link",
     "check_margins",
     "check_max_step",
     "check_n_threads",
@@ -41,7 +42,19 @@ _CLASS_WEIGHT_RANGE = (1e-20, 1e20)
 _SMALLEST_STEP = 1e-12
 
 
-def check_gamma(gamma: Any) -> float:
+def check_gamma(gamma: Any, n_classes: int) -> float | tuple[float, ...]:
+    """Return one focusing parameter, or one per class, as it was given."""
+    if isinstance(gamma, (Sequence, np.ndarray)) and not isinstance(gamma, (str, bytes)) and np.ndim(gamma) > 0:
+        if len(gamma) != n_classes:
+            raise ValueError(
+                f"gamma={gamma!r} holds {len(gamma)} values, not one each for {n_classes} classes; pass a number for "
+                "all, or one value per class in their order"
+            )
+        return tuple(_check_one_gamma(value) for value in gamma)
+    return _check_one_gamma(gamma)
+
+
+def _check_one_gamma(gamma: Any) -> float:
     if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
         raise ValueError(
             f"gamma={gamma!r} is not a finite number >= 0; 2.0 is the usual choice, 0 gives the plain log loss"
@@ -52,6 +65,12 @@ def check_gamma(gamma: Any) -> float:
             "2.0 is the usual choice, and values above 5 are rarely of use"
         )
     return float(gamma)
+
+
+def check_link(link: Any) -> Link:
+    if isinstance(link, str) and link in ("logit", "focal"):
+        return "logit" if link == "logit" else "focal"
+    raise ValueError(f"link={link!r} is not known; use 'logit' (margins are log-odds) or 'focal' (those of the paper)")
 
 
 def check_hessian(hessian: Any) -> Hessian:

@@ -8,11 +8,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AnyArray", "FloatArray", "Hessian", "Splitter"]
+__all__ = ["AnyArray", "FloatArray", "Hessian", "Link", "Splitter"]
 
 AnyArray = NDArray[Any]
 FloatArray = NDArray[np.floating[Any]]
 Hessian = Literal["expected", "exact"]
+Link = Literal["logit", "focal"]
 
 
 class Splitter(Protocol):

@@ -1,4 +1,4 @@
-"""Binary and multiclass focal loss: parameters, derivatives, intercept, posterior.
+"""Binary and multiclass focal loss: parameters, derivatives, intercept, probabilities.
 
 A loss is an immutable value that knows no booster: it can be shared between threads, compared and pickled.
 The arithmetic is in `focal_boost.kernels`.
@@ -13,18 +13,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from focal_boost._loss_checks import (
     check_class_weights,
     check_gamma,
     check_hessian,
     check_labels,
+    check_link,
     check_margins,
     check_max_step,
     check_out,
@@ -35,9 +34,11 @@ from focal_boost._loss_checks import (
     refuse_mask,
     total_weight,
 )
-from focal_boost._typing import FloatArray, Hessian
+from focal_boost._typing import FloatArray, Hessian, Link
 from focal_boost.kernels import active as kernels
 from focal_boost.kernels import for_gpu, is_compiled, is_device_array
+from focal_boost.kernels.numpy import Posteriors
+from focal_boost.kernels.parameters import Operation, Parameters
 
 __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 
@@ -70,15 +71,15 @@ def _warn_of_numpy() -> None:
 
 
 class _FocalLoss:
-    """What both losses share. Subclasses give the parameters, the kernels and the link."""
+    """What both losses share. Subclasses give the parameters."""
 
-    gamma: float
+    gamma: float | Sequence[float]
     hessian: Hessian
     max_step: float | None
+    link: Link
     n_classes: int
     n_outputs: int
-    _class_weight: Any
-    _kind: ClassVar[str]
+    _parameters: Parameters
 
     def __call__(
         self,
@@ -171,7 +172,7 @@ class _FocalLoss:
         if loss_out is not None and kind.arrays is np:
             check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
         z, offset = self._offset(intercept, z, kind)
-        self._run(kind, "loss", (y, z, weight), self._class_weight, (), (out,), n_threads, offset)
+        self._run(kind, "loss", self._parameters, (y, z, weight), (out,), n_threads, offset)
         return out
 
     def gradient_hessian(
@@ -243,61 +244,57 @@ class _FocalLoss:
             _warn_of_numpy()
         z, offset = self._offset(intercept, z, kind)
         if np.ndim(scale):
-            weight, scale = self._weights_of_labels(weight, scale, z, kind), 1.0
-        settings = (self.hessian == "expected", math.inf if self.max_step is None else self.max_step, hessian_scale)
-        class_weight, outputs = self._scaled_class_weight(scale), (gradient, hessian)
-        self._run(kind, "gradient_hessian", (y, z, weight), class_weight, settings, outputs, n_threads, offset)
+            weight = self._weights_of_labels(weight, scale, z, kind)
+            parameters = self._parameters
+        else:
+            parameters = _scaled(self._parameters, float(scale))  # type: ignore[arg-type]
+        outputs = (gradient, hessian)
+        self._run(kind, "derivatives", parameters, (y, z, weight), outputs, n_threads, offset, float(hessian_scale))
         return gradient, hessian
 
-    def _scaled_class_weight(self, scale: Any) -> Any:
-        if scale == 1.0:
-            return self._class_weight
-        weights = np.asarray(self._class_weight) * scale
-        return tuple(weights.tolist()) if self.n_outputs == 1 else weights
-
     @overload
-    def log_loss_scale(self, intercept: float) -> float: ...
+    def log_loss_scale(self, intercept: float | None = None) -> float: ...
 
     @overload
     def log_loss_scale(self, intercept: ArrayLike) -> Any: ...  # of one margin a float, of several an array
 
-    def log_loss_scale(self, intercept: Any) -> float | NDArray[np.float64]:
+    def log_loss_scale(self, intercept: Any = None) -> float | NDArray[np.float64]:
         """Factor on the loss that gives a constant model the curvature which the log loss has for it.
 
         Boosters compare sums of derivatives with absolute numbers: the L2 penalty of leaves, the least curvature of a
         leaf, the least gain of a split. Those settings, and their defaults, are made for the log loss. A constant
         factor changes neither the minimiser nor unpenalised Newton steps, so it may be chosen to make them mean the
         same: with it the sum of the expected curvature is, where boosting starts, that of the log loss with the same
-        class weights. For gamma = 2 and a share of 5 % the factor is 0.44.
+        class weights, these with a mean of 1 over the rows. So only ratios of class weights matter.
 
         Parameters
         ----------
-        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels
-            The constant margin, ``fit_intercept_only(y, sample_weight)``.
+        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
+            The constant margin, ``fit_intercept_only(y, sample_weight)``; None is 0, where boosting starts if it is
+            told nothing.
 
         Returns
         -------
         float, or ndarray of shape (K,) for K labels
-            ``sum_k h_k(log loss) / sum_k h_k(this loss)``, each at the margin whose posterior is the same; 1 for
-            gamma = 0.
+            ``sum_k h_k(log loss) / sum_k h_k(this loss)`` at the same class probabilities, over the mean class weight
+            under them; 1 for gamma = 0 without class weights.
         """
         if self.n_outputs == 1 and np.ndim(intercept) and np.size(intercept) > 1:
             return np.array([self.log_loss_scale(margin) for margin in intercept])
-        if self.gamma == 0.0:
+        if not any(self._parameters.gamma) and self.alpha is None:
             return 1.0
         margin = np.atleast_1d(self.check_intercept(intercept))
         margin = margin if self.n_outputs == 1 else margin[np.newaxis]
-        this: Any = self
-        log_loss = replace(this, gamma=0.0)
-        shares = this.predict_proba(margin)[0]
-        start = log_loss.fit_intercept_only(np.arange(self.n_classes), shares)
-        own, other = (
-            replace(loss, hessian="expected", max_step=None).gradient_hessian(np.zeros(1), z)[1].sum()
-            for loss, z in ((this, margin), (log_loss, np.reshape(start, margin.shape)))
-        )
-        return float(other / own)
+        # At the same probabilities: in log-odds, which mean the same to every gamma.
+        logits = margin.astype(np.float64) if self.link == "logit" else self._log_odds(margin)
+        this: Any = replace(self._dataclass, hessian="expected", max_step=None)
+        log_loss: Any = replace(this, gamma=0.0, link="logit")
+        own = this.gradient_hessian(np.zeros(1), margin)[1].sum()
+        other = log_loss.gradient_hessian(np.zeros(1), logits)[1].sum()
+        weights = np.array(self._parameters.class_weight)
+        return float(other / own / (log_loss.predict_proba(logits)[0] @ weights))
 
-    def posterior_log_loss(
+    def log_loss(
         self,
         y_true: ArrayLike,
         raw_prediction: ArrayLike,
@@ -306,7 +303,7 @@ class _FocalLoss:
         *,
         intercept: ArrayLike | None = None,
     ) -> float:
-        """Weighted mean log loss of the posterior probabilities: comparable between different gamma and alpha.
+        """Weighted mean log loss of the class probabilities: comparable between different gamma and alpha.
 
         Parameters
         ----------
@@ -331,15 +328,26 @@ class _FocalLoss:
         ValueError
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
-        z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
-        margins = self._posterior_margins(z, n_threads, intercept)
-        this: Any = self  # a dataclass, as all that derive from this class are
-        log_loss: _FocalLoss = replace(this, gamma=0.0, alpha=None)
-        return log_loss(y_true, margins, sample_weight, n_threads)
+        if self.link == "focal":
+            z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
+            raw_prediction, intercept = self._log_odds(z, n_threads, intercept), None
+        # At gamma 0 both links are the same; the paper's needs no inverse.
+        log_loss: Any = replace(self._dataclass, gamma=0.0, alpha=None, link="focal")
+        mean: float = log_loss(y_true, raw_prediction, sample_weight, n_threads, intercept=intercept)
+        return mean
 
-    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
-        """Margins, float64, that mean to the log loss without class weights what `z` mean to this loss."""
-        raise NotImplementedError
+    def _log_odds(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
+        """Margins of the focal link as those of the logit link, float64: what they say of the class probabilities."""
+        kind = _kernels_for(z)
+        out = kind.arrays.empty_like(z, dtype=np.float64)
+        z, offset = self._offset(intercept, z, kind)
+        self._run(kind, "log_odds", self._parameters, (None, z, None), (out,), n_threads, offset)
+        return out
+
+    @property
+    def _dataclass(self) -> Any:
+        """The object itself, whose class and those derived from it are dataclasses."""
+        return self
 
     def check_intercept(self, intercept: Any = None) -> Any:
         """Return a start margin in its canonical form.
@@ -409,15 +417,15 @@ class _FocalLoss:
     def _run(
         self,
         kind: Any,
-        name: str,
+        operation: Operation,
+        parameters: Parameters,
         inputs: tuple[Any, ...],
-        class_weight: Any,
-        settings: tuple[Any, ...],
         outputs: tuple[Any, ...],
         n_threads: int | None,
         offset: Any,
+        hessian_scale: float = 1.0,
     ) -> None:
-        """Call a kernel. To those of the binary loss each of (n, K) labels is a row of its own."""
+        """Call the kernels. To those of the binary loss each of (n, K) labels is a row of its own."""
         flat = outputs
         if self.n_outputs == 1 and outputs[0].ndim == 2:
             n_labels = outputs[0].shape[1]
@@ -425,11 +433,18 @@ class _FocalLoss:
                 x if x is None else x.reshape(-1) if x.ndim == 2 else kind.arrays.repeat(x, n_labels) for x in inputs
             )
             flat = tuple(out.reshape(-1) for out in outputs)
-        run = getattr(kind, f"{self._kind}_{name}")
-        run(*inputs, self.gamma, class_weight, *settings, *flat, check_threads(n_threads), offset)
+        kind.run(operation, parameters, *inputs, flat, check_threads(n_threads), offset, hessian_scale)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
                 out[...] = values.reshape(out.shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _scaled(parameters: Parameters, scale: float) -> Parameters:
+    """A loss times a factor."""
+    if scale == 1.0:
+        return parameters
+    return replace(parameters, class_weight=tuple(weight * scale for weight in parameters.class_weight))
 
 
 def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> NDArray[np.float64]:
@@ -437,38 +452,35 @@ def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> NDArray[np.
     return counts / float(counts.sum())
 
 
-def _log_slope(z: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
-    """Log u1(z) for w = 1 as a function of the logit z of p, from the loss's own derivative."""
-    unit = np.ones_like(z)
-    gradient, unused = np.empty_like(z), np.empty_like(z)
-    kernels.binary_gradient_hessian(unit, z, None, gamma, (1.0, 1.0), True, math.inf, 1.0, gradient, unused)
-    with np.errstate(divide="ignore"):
-        return np.log(-gradient)
-
-
 @dataclass(frozen=True)
 class BinaryFocalLoss(_FocalLoss):
-    r"""Binary focal loss of the margin z, with p = sigma(z).
+    r"""Binary focal loss.
 
-    .. math:: FL(z, 1) = -w_1 (1 - p)^\gamma \log p, \qquad FL(z, 0) = -w_0\, p^\gamma \log(1 - p)
+    .. math:: FL(p, 1) = -w_1 (1 - p)^{\gamma_1} \log p, \qquad FL(p, 0) = -w_0\, p^{\gamma_0} \log(1 - p)
 
-    and for a soft label t in [0, 1] the mixture t FL(z, 1) + (1 - t) FL(z, 0).
+    and for a soft label t in [0, 1] the mixture t FL(p, 1) + (1 - t) FL(p, 0).
+
+    With ``link="logit"`` the margin f is the log-odds of the probability of class 1, eta = sigma(f), and p is what
+    makes the expected loss under eta least. Then the gradient is ``(eta - y) v(f)``: logistic boosting with a row
+    weight that does not depend on the label. With ``link="focal"`` the margin is that of the paper, p = sigma(z).
 
     Labels and margins of shape (n, K) are K questions that are each answered yes or no (multi-label): the loss, its
-    derivatives and the posterior are those of each entry, and a row's weight counts for all its entries.
+    derivatives and the probabilities are those of each entry, and a row's weight counts for all its entries.
 
     Parameters
     ----------
-    gamma : float, default=2.0
-        Focusing parameter, >= 0. At 0 the loss is the log loss.
+    gamma : float or sequence of two floats, default=2.0
+        Focusing parameter, >= 0, or one for class 0 and one for class 1. At 0 the loss is the log loss.
     alpha : float, sequence of two floats or None, default=None
         Class weights: a float in (0, 1) weighs the positive class with alpha and the other with 1 - alpha; a sequence
         gives ``(w_0, w_1)``; None is ``(1, 1)``.
     hessian : {"expected", "exact"}, default="expected"
         Curvature: expected over the label, always positive (Fisher scoring on the posterior), or the signed second
-        derivative, negative for badly misclassified rows.
+        derivative.
     max_step : float or None, default=8.0
         Raises the curvature to at least ``|gradient| / max_step``, so that no leaf of a Newton booster exceeds it.
+    link : {"logit", "focal"}, default="logit"
+        What margins mean: log-odds of the class probabilities, or the paper's.
 
     Raises
     ------
@@ -489,17 +501,18 @@ class BinaryFocalLoss(_FocalLoss):
     >>> gradient, hessian = loss.gradient_hessian(np.array([0, 1]), np.array([0.0, 3.0]))
     >>> bool((hessian > 0).all())
     True
+    >>> loss.predict_proba(np.array([0.0]))
+    array([[0.5, 0.5]])
     """
 
-    gamma: float = 2.0
+    gamma: float | Sequence[float] = 2.0
     alpha: float | Sequence[float] | None = None
     hessian: Hessian = "expected"
     max_step: float | None = 8.0
+    link: Link = "logit"
     n_classes: int = field(default=2, init=False, repr=False)
     n_outputs: int = field(default=1, init=False, repr=False)
-    _class_weight: tuple[float, float] = field(init=False, repr=False, compare=False)
-
-    _kind = "binary"
+    _parameters: Parameters = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.alpha is None:
@@ -516,14 +529,7 @@ class BinaryFocalLoss(_FocalLoss):
         else:
             alpha = weights = check_class_weights(self.alpha, 2)
         check_weight_range(self.alpha, weights)
-        _freeze(
-            self,
-            gamma=check_gamma(self.gamma),
-            alpha=alpha,
-            hessian=check_hessian(self.hessian),
-            max_step=check_max_step(self.max_step),
-            _class_weight=weights,
-        )
+        _freeze(self, 2, alpha, weights)
 
     def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
         """Margin of the constant that minimises the weighted mean loss: where boosting should start.
@@ -538,8 +544,9 @@ class BinaryFocalLoss(_FocalLoss):
         Returns
         -------
         float, or ndarray of shape (K,) for K columns of labels
-            The root of ``posterior(z) = weighted share of the positive class``. The share is kept within float64
-            eps of 0 and 1, so the result is finite if one class has no rows.
+            The margin whose class probabilities are the weighted class shares: with the logit link the log-odds of the
+            share, whatever gamma and alpha. The share is kept within float64 eps of 0 and 1, so the result is finite
+            if one class has no rows.
 
         Raises
         ------
@@ -558,40 +565,30 @@ class BinaryFocalLoss(_FocalLoss):
             raise ValueError(f"y_true ranges from {y.min()} to {y.max()}, but binary labels must lie in [0, 1]")
         if weight is not None:
             total_weight(weight)
-        return self._intercept_of_share(float(kind.arrays.average(y, weights=weight)))
+        share = min(max(float(kind.arrays.average(y, weights=weight)), _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
+        log_odds = math.log(share) - math.log1p(-share)
+        if self.link == "logit":
+            return log_odds
+        return float(Posteriors(np.array([[0.0], [log_odds]]), self._parameters).logit.t[1, 0])
 
-    def _intercept_of_share(self, share: float) -> float:
-        share = min(max(share, _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
-        target = math.log(share) - math.log1p(-share)
-
-        def excess(z: float) -> float:
-            return float(self._posterior_margins(np.array([z]))[0]) - target
-
-        # The logit of the posterior is unbounded: the bracket grows until it holds the root.
-        bound = 1.0
-        while excess(-bound) > 0 or excess(bound) < 0:
-            bound *= 2.0
-        return float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
-
-    def predict_proba(self, raw_prediction: ArrayLike, posterior: bool = True) -> FloatArray:
+    def predict_proba(self, raw_prediction: ArrayLike) -> FloatArray:
         """Class probabilities that margins stand for.
 
         Parameters
         ----------
         raw_prediction : array-like of shape (n,) or (n, K)
             Margins, float32 or float64.
-        posterior : bool, default=True
-            True: the class posterior of a focal-trained model, which undoes gamma and alpha (Charoenphakdee et
-            al., 2021). False: sigma(z).
 
         Returns
         -------
         ndarray of shape (n, 2) or (n, K), in the dtype of the margins
             For one margin a row, columns for class 0 and class 1; for margins of K labels, the probability of each.
+            With the logit link sigma(f); with the focal link the probabilities for which the margins are best, which
+            undoes gamma and alpha (Charoenphakdee et al., 2021).
         """
         kind = _kernels_for(raw_prediction)
         z = check_margins(raw_prediction, 1, kind)
-        logit = self._posterior_margins(z) if posterior else z.astype(np.float64)
+        logit = self._log_odds(z) if self.link == "focal" else z.astype(np.float64)
         if z.ndim == 2:
             of_labels: FloatArray = kind.sigmoid(logit).astype(z.dtype, copy=False)
             return of_labels
@@ -600,32 +597,30 @@ class BinaryFocalLoss(_FocalLoss):
         proba[:, 1] = kind.sigmoid(logit)
         return proba
 
-    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
-        kind = _kernels_for(z)
-        logit = kind.arrays.empty(z.shape)
-        z, offset = self._offset(intercept, z, kind)
-        self._run(kind, "posterior_logit", (z,), self._class_weight, (), (logit,), n_threads, offset)
-        return logit
-
 
 @dataclass(frozen=True)
 class MulticlassFocalLoss(_FocalLoss):
-    r"""Softmax focal loss of K margins, with p = softmax(z) and t the true class.
+    r"""Focal loss of K classes that exclude each other, t being the true one.
 
-    .. math:: FL(z, t) = -w_t (1 - p_t)^\gamma \log p_t
+    .. math:: FL(p, t) = -w_t (1 - p_t)^{\gamma_t} \log p_t
+
+    With ``link="logit"`` the margins f are log-odds, eta = softmax(f) are the class probabilities, and p is what makes
+    the expected loss under eta least. With ``link="focal"`` the margins are those of the paper, p = softmax(z).
 
     Parameters
     ----------
     n_classes : int
         Number of classes K, at least 2.
-    gamma : float, default=2.0
-        Focusing parameter, >= 0. At 0 the loss is the log loss.
+    gamma : float or sequence of K floats, default=2.0
+        Focusing parameter, >= 0, or one for each class. At 0 the loss is the log loss.
     alpha : sequence of K floats or None, default=None
         One positive weight per class; None is 1 for all.
     hessian : {"expected", "exact"}, default="expected"
         Diagonal curvature: expected over the label, always positive, or the signed second derivative.
     max_step : float or None, default=8.0
         Raises each entry of the curvature to at least ``|gradient| / max_step``.
+    link : {"logit", "focal"}, default="logit"
+        What margins mean: log-odds of the class probabilities, or the paper's.
 
     Raises
     ------
@@ -649,14 +644,13 @@ class MulticlassFocalLoss(_FocalLoss):
     """
 
     n_classes: int
-    gamma: float = 2.0
+    gamma: float | Sequence[float] = 2.0
     alpha: Sequence[float] | None = None
     hessian: Hessian = field(default="expected", kw_only=True)
     max_step: float | None = field(default=8.0, kw_only=True)
+    link: Link = field(default="logit", kw_only=True)
     n_outputs: int = field(init=False, repr=False, compare=False)
-    _class_weight: NDArray[np.float64] = field(init=False, repr=False, compare=False)
-
-    _kind = "multiclass"
+    _parameters: Parameters = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         k = self.n_classes
@@ -664,17 +658,7 @@ class MulticlassFocalLoss(_FocalLoss):
             raise ValueError(f"n_classes={k!r} is not an integer >= 2; pass the number of classes")
         alpha = None if self.alpha is None else check_class_weights(self.alpha, int(k))
         check_weight_range(self.alpha, alpha or ())
-        _freeze(
-            self,
-            n_classes=int(k),
-            n_outputs=int(k),
-            gamma=check_gamma(self.gamma),
-            alpha=alpha,
-            hessian=check_hessian(self.hessian),
-            max_step=check_max_step(self.max_step),
-            _class_weight=np.ones(k) if alpha is None else np.array(alpha),
-        )
-        self._class_weight.flags.writeable = False
+        _freeze(self, int(k), alpha, alpha or (1.0,) * int(k), n_outputs=int(k))
 
     def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> NDArray[np.float64]:
         """Margins of the constant that minimises the weighted mean loss: where boosting should start.
@@ -689,7 +673,8 @@ class MulticlassFocalLoss(_FocalLoss):
         Returns
         -------
         ndarray of shape (K,)
-            Margins with mean 0 whose posterior is the weighted class shares. Shares are kept above float64 eps, so
+            Margins with mean 0 whose class probabilities are the weighted class shares: with the logit link the
+            logarithms of the shares up to a constant, whatever gamma and alpha. Shares are kept above float64 eps, so
             the margin of a class without rows is finite.
 
         Raises
@@ -706,71 +691,37 @@ class MulticlassFocalLoss(_FocalLoss):
         if weight is not None:
             total_weight(weight)
         # The kernels refuse labels that are no classes; a constant margin makes that one cheap pass.
-        self.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
-        return self._intercept_of_shares(_class_shares(y, weight, self.n_classes, kind))
+        log_loss = MulticlassFocalLoss(self.n_classes, gamma=0.0, link="focal")
+        log_loss.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
+        shares = np.maximum(_class_shares(y, weight, self.n_classes, kind), _SHARE_FLOOR)
+        margins: NDArray[np.float64] = np.log(shares)
+        if self.link == "focal":
+            margins = -Posteriors(margins[:, np.newaxis], self._parameters).logit.a[:, 0]
+        return margins - margins.mean()
 
-    def _intercept_of_shares(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Solve ``p_k / -A_k = c share_k`` for every class, with c such that the p_k sum to 1.
-
-        As a function of v = logit p_k the left side is ``p q / u1(v)`` over the class weight, which increases from 0
-        to infinity, so every class is a monotone root inside the monotone root for c.
-        """
-        shares = np.maximum(shares, _SHARE_FLOOR)
-        target = np.log(shares / shares.sum()) + np.log(self._class_weight)
-
-        def logits(log_c: float) -> NDArray[np.float64]:
-            low: NDArray[np.float64] = np.full(len(target), -700.0)
-            high: NDArray[np.float64] = np.full(len(target), 700.0)
-            # Newton would leave the bracket at the ends; 70 halvings reach its last bits.
-            for _ in range(70):
-                middle = 0.5 * (low + high)
-                value = -np.logaddexp(0.0, -middle) - np.logaddexp(0.0, middle) - _log_slope(middle, self.gamma)
-                too_low = value < target + log_c
-                low, high = np.where(too_low, middle, low), np.where(too_low, high, middle)
-            return 0.5 * (low + high)
-
-        def excess(log_c: float) -> float:
-            return float(logsumexp(-np.logaddexp(0.0, -logits(log_c))))
-
-        bound = 1.0
-        while excess(-bound) > 0 or excess(bound) < 0:
-            bound *= 2.0
-        log_c = float(brentq(excess, -bound, bound, xtol=1e-14, rtol=8.9e-16))
-        margins: NDArray[np.float64] = -np.logaddexp(0.0, -logits(log_c))
-        return margins - float(margins.mean())
-
-    def predict_proba(self, raw_prediction: ArrayLike, posterior: bool = True) -> FloatArray:
+    def predict_proba(self, raw_prediction: ArrayLike) -> FloatArray:
         """Class probabilities that margins stand for.
 
         Parameters
         ----------
         raw_prediction : array-like of shape (n, K)
             Margins, float32 or float64.
-        posterior : bool, default=True
-            True: the class posterior of a focal-trained model, which undoes gamma and alpha (Charoenphakdee et
-            al., 2021). False: softmax(z).
 
         Returns
         -------
         ndarray of shape (n, K)
-            In the dtype of the margins; rows sum to 1.
+            In the dtype of the margins; rows sum to 1. With the logit link softmax(f); with the focal link the
+            probabilities for which the margins are best, which undoes gamma and alpha (Charoenphakdee et al., 2021).
         """
         kind = _kernels_for(raw_prediction)
         z = check_margins(raw_prediction, self.n_outputs, kind)
-        logits = self._posterior_margins(z) if posterior else z.astype(np.float64).clip(-1e300, 1e300)
+        logits = self._log_odds(z) if self.link == "focal" else z.astype(np.float64).clip(-1e300, 1e300)
         proba: FloatArray = kind.softmax(logits).astype(z.dtype, copy=False)
         return proba
 
-    def _posterior_margins(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
-        kind = _kernels_for(z)
-        out = kind.arrays.empty_like(z, dtype=np.float64)
-        z, offset = self._offset(intercept, z, kind)
-        self._run(kind, "log_posterior", (z,), self._class_weight, (), (out,), n_threads, offset)
-        return out
-
 
 # What describes a loss besides its number of classes, in the names of its constructor.
-PARAMETERS = ("gamma", "alpha", "hessian", "max_step")
+PARAMETERS = ("gamma", "alpha", "hessian", "max_step", "link")
 
 
 def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | MulticlassFocalLoss:
@@ -794,7 +745,19 @@ def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | Multiclass
     return BinaryFocalLoss(**parameters) if n_classes == 2 else MulticlassFocalLoss(n_classes, **parameters)
 
 
-def _freeze(loss: _FocalLoss, **checked: Any) -> None:
-    """Store checked parameters in a frozen dataclass."""
-    for name, value in checked.items():
+def _freeze(loss: Any, n_classes: int, alpha: Any, class_weight: tuple[float, ...], **others: Any) -> None:
+    """Check the parameters that both losses have, and store all of them in a frozen dataclass."""
+    gamma = check_gamma(loss.gamma, n_classes)
+    max_step = check_max_step(loss.max_step)
+    hessian, link = check_hessian(loss.hessian), check_link(loss.link)
+    parameters = Parameters(
+        binary=isinstance(loss, BinaryFocalLoss),
+        logit=link == "logit",
+        gamma=gamma if isinstance(gamma, tuple) else (gamma,) * n_classes,
+        class_weight=class_weight,
+        expected=hessian == "expected",
+        max_step=math.inf if max_step is None else max_step,
+    )
+    checked = {"gamma": gamma, "alpha": alpha, "hessian": hessian, "max_step": max_step, "link": link}
+    for name, value in {**checked, "n_classes": n_classes, "_parameters": parameters, **others}.items():
         object.__setattr__(loss, name, value)

@@ -32,7 +32,8 @@ def _choose() -> ModuleType:
                     "focal_boost where a C++ compiler is found, or unset the variable to use NumPy"
                 ) from error
         else:
-            return native
+            if hasattr(native, "run"):
+                return native
     from focal_boost.kernels import numpy
 
     return numpy

@@ -1,12 +1,14 @@
 """The formulas of the focal losses in plain NumPy.
 
-This file is the readable specification: any other set of kernels computes what is written here.
-Every public function works on blocks of rows, in double precision, whatever the dtypes and strides of its
-arguments; temporaries stay in cache and memory does not grow with the number of rows.
+This file is the readable specification: any other set of kernels computes what is written here. It works on blocks of
+rows, in double precision, whatever the dtypes and strides of its arguments; temporaries stay in cache and memory does
+not grow with the number of rows.
 
-Notation: ``z`` margin, ``p`` probability, ``q = 1 - p``, ``a = -log p``, ``b = -log q``, ``w`` class weight (alpha).
-References: Lin et al. 2017 (arXiv 1708.02002) for the loss; Charoenphakdee et al. 2021 (arXiv 2011.09172) for the
-posterior. Expected curvature and step bound are derived where they are computed.
+Notation: ``p`` probability of a class at which the loss is taken, ``q = 1 - p``, ``t = log(p / q)``, ``a = -log p``,
+``w`` class weight (alpha). The binary loss is that of two classes with the margins 0 and f.
+
+References: Lin et al. 2017 (arXiv 1708.02002) for the loss; Charoenphakdee et al. 2021 (arXiv 2011.09172) for the class
+probabilities at which it is least. docs/mathematics.md derives what is used here.
 """
 
 from __future__ import annotations
@@ -20,16 +22,11 @@ from numpy.typing import NDArray
 from scipy.special import expit as sigmoid
 from scipy.special import softmax as _softmax
 
-__all__ = [
-    "binary_gradient_hessian",
-    "binary_loss",
-    "binary_posterior_logit",
-    "multiclass_gradient_hessian",
-    "multiclass_log_posterior",
-    "multiclass_loss",
-    "sigmoid",
-    "softmax",
-]
+from focal_boost.kernels.parameters import Operation, Parameters, label_error
+
+__all__ = ["Logit", "Posteriors", "Probabilities", "run", "sigmoid", "softmax"]
+
+Array = NDArray[np.float64]
 
 arrays: ModuleType = np
 asarray: Callable[..., NDArray[Any]] = np.asarray
@@ -50,279 +47,101 @@ _BLOCK = 4096
 _FAR = 1e200
 
 
-def _blocks(n: int, width: int = 1) -> Iterator[slice]:
+def run(
+    operation: Operation,
+    parameters: Parameters,
+    y: Any,
+    z: Any,
+    weight: Any,
+    outputs: tuple[Any, ...],
+    n_threads: int = 1,
+    intercept: Any = None,
+    hessian_scale: float = 1.0,
+) -> None:
+    """Compute one operation for all rows.
+
+    Parameters
+    ----------
+    operation : {"loss", "derivatives", "log_odds"}
+    parameters : Parameters
+    y : ndarray of shape (n,), or None for "log_odds"
+        Labels.
+    z : ndarray of shape (n,) for the binary loss, else (n, K)
+        Margins, float32 or float64.
+    weight : ndarray of shape (n,), or None
+        Factor on the loss and the derivatives of each row.
+    outputs : tuple of ndarray
+        Written to: the loss of each row; or gradient and curvature, of the shape of the margins; or the log-odds.
+    n_threads : int
+        For kernels that can use more than one.
+    intercept : float, ndarray of shape (K,), or None
+        Added to the margins.
+    hessian_scale : float
+        Factor on the curvature, after the step bound.
+
+    Raises
+    ------
+    ValueError
+        If a label is not allowed.
+    """
+    n_classes = parameters.n_classes
+    for rows in _blocks(len(z), n_classes):
+        margins = _margins(z[rows], intercept, parameters.binary)
+        block = (Posteriors if parameters.logit else Probabilities)(margins, parameters)
+        if operation == "log_odds":
+            log_eta = block.log_posterior()
+            outputs[0][rows] = log_eta[1] - log_eta[0] if parameters.binary else log_eta.T
+            continue
+        label_weights = _label_weights(y[rows], parameters)
+        factor = 1.0 if weight is None else np.asarray(weight[rows], dtype=np.float64)
+        if operation == "loss":
+            with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
+                outputs[0][rows] = (label_weights * block.losses()).sum(axis=0) * factor
+            continue
+        gradient, hessian = block.derivatives(label_weights, parameters.expected)
+        if parameters.max_step < np.inf:
+            # Step bound: with h >= |g| / max_step in every row, no Newton step sum(g) / sum(h) exceeds max_step, the
+            # cure that LogitBoost applied to its working response (Friedman, Hastie & Tibshirani 2000).
+            np.maximum(hessian, np.abs(gradient) / parameters.max_step, out=hessian)
+        for out, values in zip(outputs, (gradient * factor, hessian * hessian_scale * factor), strict=True):
+            out[rows] = values[1] if parameters.binary else values.T
+
+
+def _blocks(n: int, width: int) -> Iterator[slice]:
     step = max(_BLOCK // width, 16)
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
 
-def _margins(block: np.ndarray, intercept: Any) -> np.ndarray:
-    """Double-precision copy of a block of margins, plus the intercept, infinities replaced."""
+def _margins(block: NDArray[Any], intercept: Any, binary: bool) -> Array:
+    """Margins of shape (K, rows) in double precision, with the intercept, infinities replaced."""
     z = block.astype(np.float64)
     if intercept is not None:
         z += intercept
-    return np.clip(z, -_FAR, _FAR, out=z)
+    np.clip(z, -_FAR, _FAR, out=z)
+    return np.stack([np.zeros_like(z), z]) if binary else z.T.copy()
 
 
-def _ratio_to_small(numerator: NDArray[np.float64], small: NDArray[np.float64]) -> NDArray[np.float64]:
+def _label_weights(block: NDArray[Any], parameters: Parameters) -> Array:
+    """How much each class is the label of each row, shape (K, rows): 0 and 1, or the shares of a soft label."""
+    y = block.astype(np.float64)
+    classes = np.arange(parameters.n_classes)[:, None]
+    allowed = (y >= 0) & (y <= 1) if parameters.binary else (classes == y).any(axis=0)
+    if not allowed.all():
+        raise label_error(y[~allowed][0], parameters)
+    return np.stack([1.0 - y, y]) if parameters.binary else (classes == y).astype(np.float64)
+
+
+def _ratio_to_small(numerator: Array, small: Array) -> Array:
     """``numerator / small`` where both underflow together and their ratio tends to 1."""
     return np.divide(numerator, small, out=np.ones_like(small), where=small > 0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Binary
+def _two_diff(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return x - y and its rounding error (Knuth); none where the exponential of x - y is 0 by far.
 
-
-class _Side:
-    """Everything about ``|z|``: the sign of z only exchanges the two classes.
-
-    One exp, one log1p and one division give all probabilities and their logarithms, none of them by a difference:
-    ``big = sigma(x)``, ``small = sigma(-x)``, ``cost_big = -log(big)``, ``cost_small = -log(small)`` for ``x = |z|``.
+    At a difference of 700 the rounding alone would cost a factor of 1 +- 6e-14 in its exponential.
     """
-
-    def __init__(self, z: np.ndarray, gamma: float) -> None:
-        x = self.x = np.abs(z)
-        e = np.exp(-x)
-        self.cost_big = np.log1p(e)
-        self.cost_small = x + self.cost_big
-        self.big = 1.0 / (1.0 + e)
-        self.small = e * self.big
-        # big**gamma and small**gamma. exp(-gamma x) is kept apart from the rest of small**gamma so that the rounding
-        # of gamma * cost_small, half a unit of a number up to 745, is the only error that the exponential magnifies.
-        self.big_gamma = np.exp(-gamma * self.cost_big)
-        self.small_gamma = np.exp(-gamma * x) * self.big_gamma
-
-    def slopes(self, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-        """|dFL/dz| of a row on the wrong side by x, and of a row on the right side by x (both with w = 1)."""
-        wrong = self.big_gamma * (gamma * self.small * self.cost_small + self.big)
-        right = self.small_gamma * (gamma * self.big * self.cost_big + self.small)
-        return wrong, right
-
-    def curvatures(self, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-        """Signed second derivatives, of a row on the wrong side by x and on the right side by x (w = 1)."""
-        twice = 1.0 + 2.0 * gamma
-        # small times a cost of 700 and more: near the end of the range small alone would be subnormal and lose digits
-        # that the product still has, hence exp(-x) in two halves.
-        root = np.exp(-0.5 * self.x)
-        bracket = self.big * (twice - gamma * self.cost_small) + gamma * gamma * self.small * self.cost_small
-        wrong = root * (root * (self.big * self.big_gamma * bracket))
-        right = (
-            self.big
-            * self.small_gamma
-            * (self.small * (twice - gamma * self.cost_big) + gamma * gamma * self.big * self.cost_big)
-        )
-        return wrong, right
-
-    def posterior_slope(self, gamma: float) -> np.ndarray:
-        """M = d logit(eta) / dz: even in z, positive, gamma + 1 far from zero and 1 everywhere for gamma = 0."""
-        rho_small = self.cost_small / self.big
-        rho_big = _ratio_to_small(self.cost_big, self.small)
-        slope: NDArray[np.float64] = (
-            gamma
-            + self.small * (1.0 + gamma * (1.0 - self.cost_small)) / (1.0 + gamma * self.small * rho_small)
-            + self.big * (1.0 + gamma * (1.0 - self.cost_big)) / (1.0 + gamma * self.big * rho_big)
-        )
-        return slope
-
-
-def _binary_labels(block: np.ndarray) -> np.ndarray:
-    y = block.astype(np.float64)
-    if not np.all((y >= 0.0) & (y <= 1.0)):
-        bad = y[~((y >= 0.0) & (y <= 1.0))][0]
-        raise ValueError(
-            f"y_true holds {bad:g}, but binary labels must lie in [0, 1] (0 and 1 for classes, values between for "
-            "soft labels); encode other labels first, or use FocalClassifier, which takes labels of any kind"
-        )
-    return y
-
-
-def binary_loss(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: tuple[float, float],
-    out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Focal loss of each row, times its weight: ``w1 q**gamma a`` for y = 1, ``w0 p**gamma b`` for y = 0."""
-    w0, w1 = class_weight
-    for rows in _blocks(len(z)):
-        zb = _margins(z[rows], intercept)
-        t = _binary_labels(y[rows])
-        s = _Side(zb, gamma)
-        wrong = s.big_gamma * s.cost_small
-        right = s.small_gamma * s.cost_big
-        positive = zb >= 0
-        loss1 = np.where(positive, right, wrong)
-        loss0 = np.where(positive, wrong, right)
-        loss = t * (w1 * loss1) + (1.0 - t) * (w0 * loss0)
-        if weight is not None:
-            loss *= weight[rows]
-        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
-            out[rows] = loss
-
-
-def binary_gradient_hessian(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: tuple[float, float],
-    expected: bool,
-    max_step: float,
-    hessian_scale: float,
-    gradient_out: np.ndarray,
-    hessian_out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Gradient and curvature of each row with respect to its margin, times its weight.
-
-    Expected curvature: the exact second derivative averaged over y ~ Bernoulli(eta), eta being the posterior that the
-    margin stands for. With u1 = -dFL(z,1)/dz and u0 = dFL(z,0)/dz, eta = u0 / (u0 + u1) and the gradient is
-    ``(u0 + u1)(eta - y)``; its derivative, averaged with y = eta, keeps only ``(u0 + u1) d eta/dz``, which is
-    ``u0 u1 / (u0 + u1) * M`` with M = d logit(eta)/dz. One of the slopes is of order w at every margin, so the
-    quotient is never 0/0.
-
-    ``max_step`` is infinite for no bound; ``hessian_scale`` multiplies the bounded curvature.
-    """
-    w0, w1 = class_weight
-    for rows in _blocks(len(z)):
-        zb = _margins(z[rows], intercept)
-        t = _binary_labels(y[rows])
-        s = _Side(zb, gamma)
-        positive = zb >= 0
-        wrong, right = s.slopes(gamma)
-        u0 = w0 * np.where(positive, wrong, right)
-        u1 = w1 * np.where(positive, right, wrong)
-        gradient = (1.0 - t) * u0 - t * u1
-        if expected:
-            hessian = u0 / (u0 + u1) * u1 * s.posterior_slope(gamma)
-        else:
-            wrong, right = s.curvatures(gamma)
-            hessian = t * (w1 * np.where(positive, right, wrong)) + (1.0 - t) * (w0 * np.where(positive, wrong, right))
-        _finish(gradient, hessian, None if weight is None else weight[rows], max_step, hessian_scale)
-        gradient_out[rows] = gradient
-        hessian_out[rows] = hessian
-
-
-def _finish(
-    gradient: np.ndarray, hessian: np.ndarray, weight: np.ndarray | None, max_step: float, hessian_scale: float
-) -> None:
-    """Step bound, library scale and sample weights, in place.
-
-    Step bound: with h >= |g| / max_step in every row, no Newton step sum(g) / sum(h) exceeds max_step, the cure that
-    LogitBoost applied to its working response (Friedman, Hastie & Tibshirani 2000).
-    """
-    if max_step < np.inf:
-        np.maximum(hessian, np.abs(gradient) / max_step, out=hessian)
-    if hessian_scale != 1.0:
-        hessian *= hessian_scale
-    if weight is not None:
-        gradient *= weight
-        hessian *= weight
-
-
-def binary_posterior_logit(
-    z: np.ndarray,
-    gamma: float,
-    class_weight: tuple[float, float],
-    out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Logit of the class probability that a margin stands for: ``log u0 - log u1``, strictly increasing in z.
-
-    ``gamma z + log[(p + gamma q b) / (q + gamma p a)] + log(w0 / w1)``, written for x = |z| so that only the quotient
-    of the small side by its own probability is taken: ``(gamma + 1) x + log[(1 + gamma small rho) / (1 + gamma big
-    rho')]``, odd in z but for the class weights.
-    """
-    w0, w1 = class_weight
-    shift = np.log(w0 / w1)
-    for rows in _blocks(len(z)):
-        zb = _margins(z[rows], intercept)
-        s = _Side(zb, gamma)
-        rho_small = s.cost_small / s.big
-        rho_big = _ratio_to_small(s.cost_big, s.small)
-        odd = (gamma + 1.0) * np.abs(zb) + np.log1p(gamma * s.small * rho_small) - np.log1p(gamma * s.big * rho_big)
-        out[rows] = np.copysign(odd, zb) + shift
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Multiclass
-
-
-class _Softmax:
-    """Softmax of a block of margins, shape (K, rows), with complements and logarithms free of cancellation.
-
-    The largest margin of a row ("top") is the only class whose complement can be small. All other classes are taken
-    relative to the second largest margin, so that the share of each in top's complement survives where that
-    complement underflows. ``d + d_low`` is a margin difference without rounding error (Knuth's two-sum): at a
-    difference of 700 the rounding alone would cost a factor of 1 +- 6e-14 in its exponential.
-    """
-
-    def __init__(self, z: np.ndarray, gamma: float) -> None:
-        k, n = z.shape
-        columns = np.arange(n)
-        top = np.argmax(z, axis=0)
-        highest = z[top, columns]
-        self.is_top = np.arange(k)[:, None] == top
-        rest = z.copy()
-        rest[top, columns] = -np.inf
-        second = rest.max(axis=0)
-        gap, gap_low = _two_diff(second, highest)
-        root = np.exp(0.5 * gap) * (1.0 + 0.5 * gap_low)
-        t = root * root
-
-        d, d_low = _two_diff(z, second)
-        d[top, columns] = 0.0
-        d_low[top, columns] = 0.0
-        share = np.exp(d) * (1.0 + d_low)
-        share[top, columns] = 0.0
-        others = share.sum(axis=0)  # in [1, K - 1]
-        rest_sum = t * others  # sum of all exponentials but top's, top's being 1
-        total = 1.0 + rest_sum
-        log_total = np.log1p(rest_sum)
-
-        # p_k in two factors, neither of them subnormal, for products with large numbers; zero for top
-        self.p_factors = root, share * (root / total)
-        # share: p_k / q_top, exact even where both underflow; zero for top
-        self.share = share / others
-        self.p = share * (t / total)
-        self.p[top, columns] = 1.0 / total
-        self.q = 1.0 - self.p  # no cancellation: p <= 1/2 but for top
-        q_top = rest_sum / total
-        self.q[top, columns] = q_top
-        # a = -log p
-        self.a = (highest - z) + log_total
-        # log q, and q**gamma with exp(gamma * gap) apart, as in the binary case
-        self.log_q = np.log1p(-np.where(self.is_top, 0.0, self.p))
-        log_q_top = np.log(others) - log_total
-        self.log_q[top, columns] = gap + log_q_top
-        self.q_gamma = np.exp(gamma * self.log_q)
-        self.q_gamma[top, columns] = np.exp(gamma * gap) * np.exp(gamma * (gap_low + log_q_top))
-        # rho = a / q, 1 in the limit
-        self.rho = self.a / np.where(self.is_top, 1.0, self.q)
-        self.rho[top, columns] = _ratio_to_small(log_total, q_top)
-
-    def slope(self, gamma: float, w: np.ndarray) -> np.ndarray:
-        """-A_k = w q**gamma (1 + gamma p rho): what the gradient of a row of class k is proportional to."""
-        slope: NDArray[np.float64] = w * self.q_gamma * (1.0 + gamma * self.p * self.rho)
-        return slope
-
-    def bend(self, gamma: float) -> np.ndarray:
-        """R_k = V_k q_k / -A_k with V_k = p_k dA_k/dp_k; free of weights and of q**gamma, so it never underflows."""
-        p_rho = self.p * self.rho
-        factor = gamma * (2.0 - self.a + (gamma - 1.0) * p_rho) / (1.0 + gamma * p_rho)
-        outer, inner = self.p_factors
-        bend: NDArray[np.float64] = np.where(self.is_top, self.p * factor, outer * (inner * factor))
-        return bend
-
-
-def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x - y and its rounding error; the error is left out where the exponential of x - y is 0 by far."""
     d = x - y
     virtual = x - d
     low = (x - (d + virtual)) + (virtual - y)
@@ -331,121 +150,280 @@ def _two_diff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return d, low
 
 
-def _class_labels(block: np.ndarray, n_classes: int) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        y = block.astype(np.int64)
-    if not np.all((block == y) & (y >= 0) & (y < n_classes)):
-        bad = block[~((block == y) & (y >= 0) & (y < n_classes))][0]
-        raise ValueError(
-            f"y_true holds {bad:g}, but the labels of a loss with {n_classes} classes must be the integers "
-            f"0 to {n_classes - 1}; encode other labels first, or use FocalClassifier, which takes labels of any kind"
-        )
-    return y
+# ---------------------------------------------------------------------------------------------------------------------
+# Probabilities of the classes, and the link of the paper
 
 
-def _pick(table: np.ndarray, y: np.ndarray) -> np.ndarray:
-    picked: NDArray[Any] = table[y, np.arange(len(y))]
-    return picked
+class Probabilities:
+    """The classes of a block of rows, all arrays of shape (K, rows); margins of the paper, p = softmax(z).
 
+    ``top`` is the most probable class of a row, the only one whose complement can be small: q of it is the sum of the
+    others. They are taken relative to the second largest, so that the share of each in top's complement survives
+    where that complement underflows.
 
-def multiclass_loss(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: np.ndarray,
-    out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Focal loss of each row, times its weight: ``w_t q_t**gamma a_t`` for the true class t."""
-    n, k = z.shape
-    for rows in _blocks(n, k):
-        t = _class_labels(y[rows], k)
-        s = _Softmax(_margins(z[rows], intercept).T.copy(), gamma)
-        loss = class_weight[t] * _pick(s.q_gamma, t) * _pick(s.a, t)
-        if weight is not None:
-            loss *= weight[rows]
-        with np.errstate(over="ignore"):  # float32: beyond its range the loss is infinite
-            out[rows] = loss
-
-
-def multiclass_gradient_hessian(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: np.ndarray,
-    expected: bool,
-    max_step: float,
-    hessian_scale: float,
-    gradient_out: np.ndarray,
-    hessian_out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Gradient and diagonal curvature of each row with respect to its margins, times its weight; shapes (n, K).
-
-    Gradient: ``g_k = A_t (delta_tk - p_k)``, A as in `_Softmax.slope`.
-    Exact diagonal: ``V_t (delta_tk - p_k)**2 - A_t p_k q_k``.
-    Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. Since sum_t eta_t (-A_t) = c and
-    eta_t V_t = c p_t R_t / q_t with R as in `_Softmax.bend`, it is
-
-        h_k = c [ p_k q_k (1 + R_k) + p_k**2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
-
-    O(K) a row, and nothing in it is a difference of large numbers. ``p_k / q_top`` is taken from the shares.
+    Attributes
+    ----------
+    p, q, a, log_q : probability, its complement, their logarithms (a = -log p), free of cancellation
+    share : p over q of top, exact where both underflow; 0 for top
+    pa_q : p a / q, which tends to 1 where q underflows
     """
-    n, k = z.shape
-    w = class_weight[:, None]
-    for rows in _blocks(n, k):
-        t = _class_labels(y[rows], k)
-        s = _Softmax(_margins(z[rows], intercept).T.copy(), gamma)
-        slope = s.slope(gamma, w)
-        true = np.arange(k)[:, None] == t
-        # p_k - delta_tk with the complement for the true class
-        residual = np.where(true, -s.q, s.p)
-        gradient = _pick(slope, t) * residual
-        hessian = _expected_diagonal(s, slope, gamma) if expected else _exact_diagonal(s, slope, gamma, t, true)
-        _finish(gradient, hessian, None if weight is None else weight[rows], max_step, hessian_scale)
-        gradient_out[rows] = gradient.T
-        hessian_out[rows] = hessian.T
+
+    def __init__(self, z: Array, parameters: Parameters) -> None:
+        self.gamma = np.array(parameters.gamma)[:, None]
+        self.w = np.array(parameters.class_weight)[:, None]
+        self.columns = np.arange(z.shape[1])
+        top = np.argmax(z, axis=0)
+        rest = z.copy()
+        rest[top, self.columns] = -np.inf
+        second = rest.max(axis=0)
+        d, d_low = _two_diff(z, second)
+        gap, gap_low = _two_diff(second, z[top, self.columns])
+        root = np.exp(0.5 * gap) * (1.0 + 0.5 * gap_low)
+        relative = np.exp(np.where(np.arange(len(z))[:, None] == top, -np.inf, d)) * (1.0 + d_low)
+        total = relative.sum(axis=0)  # in [1, K - 1]
+        log_total = np.log1p(root * root * total)
+        a = (z[top, self.columns] - z) + log_total
+        self.set_classes(top, relative, total, gap, gap_low, root, a)
+
+    def set_classes(
+        self, top: NDArray[np.intp], relative: Array, total: Array, gap: Array, gap_low: Array, root: Array, a: Array
+    ) -> None:
+        """Everything else, from exponentials relative to one class (0 for top) and that class relative to top.
+
+        ``total`` is the sum of ``relative``, ``gap + gap_low`` the logarithm of the one class over top, ``root`` the
+        square root of its exponential.
+        """
+        self.top, self.is_top = top, np.arange(len(relative))[:, None] == top
+        t = root * root
+        rest = t * total  # all classes but top, top being 1
+        # Two factors, neither of them subnormal, for products with large numbers; 0 for top.
+        self.p_factors = root, relative * (root / (1.0 + rest))
+        self.share = relative / total
+        self.p = relative * (t / (1.0 + rest))
+        self.p[top, self.columns] = 1.0 / (1.0 + rest)
+        self.q = 1.0 - self.p  # no cancellation: p <= 1/2 but for top
+        self.q[top, self.columns] = rest / (1.0 + rest)
+        self.a = a
+        self.log_q = np.log1p(-np.where(self.is_top, 0.0, self.p))
+        log_q_top = np.log(total) - np.log1p(rest)
+        self.log_q[top, self.columns] = gap + log_q_top
+        # q**gamma, with exp(gamma * gap) apart: the rounding error of that product is all that is magnified.
+        g_top = self.gamma[top, 0]
+        self.q_gamma = np.exp(self.gamma * self.log_q)
+        self.q_gamma[top, self.columns] = np.exp(g_top * gap) * np.exp(g_top * (gap_low + log_q_top))
+        pa_q = np.where(self.is_top, 1.0, self.p * a) / np.where(self.is_top, 1.0, self.q)
+        pa_q[top, self.columns] = _ratio_to_small(np.log1p(rest), self.pick(self.q)) * self.pick(self.p)
+        self.pa_q = pa_q
+
+    def pick(self, table: NDArray[Any]) -> NDArray[Any]:
+        """Entry of the top class in each row."""
+        picked: NDArray[Any] = table[self.top, self.columns]
+        return picked
+
+    def losses(self) -> Array:
+        """Focal loss of a row whose label is the class, ``w q**gamma a``."""
+        losses: Array = self.w * self.q_gamma * self.a
+        return losses
+
+    def slope(self) -> Array:
+        """``-A_k = w q**gamma (1 + gamma p a / q)``: what the gradient of a row of class k is proportional to."""
+        slope: Array = self.w * self.q_gamma * (1.0 + self.gamma * self.pa_q)
+        return slope
+
+    def bend(self) -> Array:
+        """``R_k = V_k q_k / -A_k``, ``V_k = p_k dA_k/dp_k``; free of weights and of q**gamma: it never underflows."""
+        g = self.gamma
+        factor = g * (2.0 - self.a + (g - 1.0) * self.pa_q) / (1.0 + g * self.pa_q)
+        outer, inner = self.p_factors
+        bend: Array = np.where(self.is_top, self.p * factor, outer * (inner * factor))
+        return bend
+
+    def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:
+        """Gradient and diagonal of the second derivatives.
+
+        Gradient for label t: ``A_t (delta_tk - p_k)``. Exact diagonal: ``V_t (delta_tk - p_k)**2 - A_t p_k q_k``.
+        Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. Since sum_t eta_t (-A_t) = c and
+        eta_t V_t = c p_t R_t / q_t,
+
+            h_k = c [ p_k q_k (1 + R_k) + p_k**2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
+
+        O(K) a row, and nothing in it is a difference of large numbers. ``p_k / q`` of top is taken from the shares.
+        """
+        slope, bend = self.slope(), self.bend()
+        labelled = label_weights * slope
+        total = labelled.sum(axis=0)
+        # For label k itself the complement, which is no difference; the sum over the other labels likewise.
+        gradient: Array = self._others(labelled) * self.p - labelled * self.q
+        p_over_q = np.where(self.is_top, 0.0, self.p / np.where(self.is_top, 1.0, self.q))  # of classes but top
+        if expected:
+            with np.errstate(over="ignore", divide="ignore"):
+                c = 1.0 / (self.p / slope).sum(axis=0)
+            term = p_over_q * bend
+            top_bend = self.pick(self.p * bend)
+            across = self.p * (term.sum(axis=0) - term) + self.share * top_bend
+            return gradient, c * self.p * (self.q * (1.0 + bend) + across)
+        # p_k / q_t times the slope of label t, summed over the labels t other than k
+        scaled = labelled * bend
+        top_scaled = self.pick(scaled)
+        over_q = np.where(self.is_top, 0.0, scaled / np.where(self.is_top, 1.0, self.q))
+        across = self.p * (over_q.sum(axis=0) - over_q) + self.share * top_scaled
+        hessian: Array = scaled * self.q + self.p * across + total * self.p * self.q
+        return gradient, hessian
+
+    @staticmethod
+    def _others(values: Array) -> Array:
+        """Sum of the other classes' non-negative values, without a difference."""
+        before, after = np.zeros_like(values), np.zeros_like(values)
+        before[1:] = np.cumsum(values, axis=0)[:-1]
+        after[:-1] = np.cumsum(values[::-1], axis=0)[::-1][1:]
+        return before + after
+
+    def log_posterior(self) -> Array:
+        """Logarithms of the class probabilities for which the margins are best, largest 0: ``log(p_k / -A_k)``."""
+        log_eta = -self.a - self.gamma * self.log_q - np.log1p(self.gamma * self.pa_q) - np.log(self.w)
+        # Classes that tie with top take a different path above; they shall stay tied to the last bit.
+        tied = (self.a == self.pick(self.a)) & (self.gamma == self.gamma[self.top, 0]) & (self.w == self.w[self.top, 0])
+        log_eta = np.where(tied, self.pick(log_eta), log_eta)
+        return log_eta - log_eta.max(axis=0)
 
 
-def _expected_diagonal(s: _Softmax, slope: np.ndarray, gamma: float) -> np.ndarray:
-    with np.errstate(over="ignore", divide="ignore"):
-        c = 1.0 / (s.p / slope).sum(axis=0)
-    bend = s.bend(gamma)
-    p_bend = s.p * bend
-    term = np.where(s.is_top, 0.0, p_bend / np.where(s.is_top, 1.0, s.q))
-    term_sum = term.sum(axis=0)
-    top_bend = np.where(s.is_top, p_bend, 0.0).sum(axis=0)
-    diagonal: NDArray[np.float64] = c * s.p * (s.q * (1.0 + bend) + s.p * (term_sum - term) + s.share * top_bend)
-    return diagonal
+# ---------------------------------------------------------------------------------------------------------------------
+# The logit link
 
 
-def _exact_diagonal(s: _Softmax, slope: np.ndarray, gamma: float, t: np.ndarray, true: np.ndarray) -> np.ndarray:
-    bend = _pick(s.bend(gamma), t)
-    q_true = _pick(s.q, t)
-    top_is_true = _pick(s.is_top, t)
-    # p_k / q_t, by the share where q_t is top's complement
-    ratio = np.where(top_is_true, s.share, s.p / np.where(top_is_true, 1.0, q_true))
-    squared = np.where(true, q_true, s.p * ratio)
-    diagonal: NDArray[np.float64] = _pick(slope, t) * (bend * squared + s.p * s.q)
-    return diagonal
+class Logit:
+    """Probabilities by their logits t, and what the logit link needs of them, without cancellation at any t.
+
+    With L(p) = -(1 - p)**gamma log p, a row with class probabilities eta has its least expected loss where eta_k w_k
+    L'(p_k) is the same for all classes, hence where ``theta_k = -log(-L'(p_k))`` is log eta_k + log w_k up to a
+    constant a row. theta increases in t.
+
+    Attributes
+    ----------
+    t, p, q, a, b : logit, probability, complement, -log p, -log q
+    theta : ``t + (gamma - 1) b - log(1 + gamma a p / q)``
+    slope : d theta / dt
+    """
+
+    def __init__(self, t: Array, gamma: Any) -> None:
+        self.t, self.gamma = t, gamma
+        small = np.exp(-np.abs(t))
+        log_sum = np.log1p(small)
+        positive = t >= 0
+        self.p = np.where(positive, 1.0, small) / (1.0 + small)
+        self.q = np.where(positive, small, 1.0) / (1.0 + small)
+        self.a = log_sum + np.maximum(-t, 0.0)
+        self.b = log_sum + np.maximum(t, 0.0)
+        self.odds_a = np.where(positive, _ratio_to_small(log_sum, small), self.a * small)  # a p / q, in (0, 1)
+        self.bracket = 1.0 + gamma * self.odds_a
+        self.theta = t + (gamma - 1.0) * self.b - np.log(self.bracket)
+        self.slope = gamma * self.p + (self.q + gamma * self.p * (1.0 - self.odds_a)) / self.bracket
+
+    def log_r(self) -> Array:
+        """Logarithm of ``r = dp / d theta = p q / slope``."""
+        log_r: Array = -self.a - self.b - np.log(self.slope)
+        return log_r
+
+    def bends(self) -> tuple[Array, Array]:
+        """``r'/r`` and ``D'/D`` for D = r exp(-theta), derivatives with respect to theta; the second is r'/r - 1."""
+        g, p, q, bracket, slope = self.gamma, self.p, self.q, self.bracket, self.slope
+        excess = g * (self.odds_a - p) / bracket
+        of_slope = ((g - 1.0) * p * q + g * p * q / bracket - (1.0 + g * p) * excess / bracket) / slope
+        # For improbable classes the slope is nearly 1: what it differs by, without it.
+        return (q - p - of_slope) / slope, ((1.0 - g) * p + excess - 2.0 * p - of_slope) / slope
 
 
-def multiclass_log_posterior(
-    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1, intercept: Any = None
-) -> None:
-    """Logarithm of the class probabilities that margins stand for, up to a constant a row: ``log(p_k / -A_k)``."""
-    n, k = z.shape
-    w = class_weight[:, None]
-    for rows in _blocks(n, k):
-        zb = _margins(z[rows], intercept).T.copy()
-        s = _Softmax(zb, gamma)
-        log_eta = -s.a - gamma * s.log_q - np.log1p(gamma * s.p * s.rho)
-        # Margins that tie with top take a different path above; they shall stay tied to the last bit.
-        log_eta_top = np.where(s.is_top, log_eta, -np.inf).max(axis=0)
-        log_eta = np.where(zb == zb.max(axis=0), log_eta_top, log_eta) - np.log(w)
-        log_eta -= log_eta.max(axis=0)
-        out[rows] = log_eta.T
+class Posteriors:
+    """The classes of a block of rows, all arrays of shape (K, rows); margins f are log-odds, eta = softmax(f).
+
+    The probabilities p at which the loss is taken are those that are best for eta: see `Logit`. They are found by
+    Newton's method on the logits t, for all classes and the constant of the row at once; ``top`` is the only class that
+    can be more probable than 1/2.
+
+    Attributes
+    ----------
+    logit : Logit
+    rho : r over its sum R, a distribution over the classes
+    d : D = r exp(-theta), in (0, 1]
+    c_r : c R with c = eta_k w_k exp(-theta_k), which is the same for all k
+    """
+
+    def __init__(self, f: Array, parameters: Parameters) -> None:
+        self.gamma = np.array(parameters.gamma)[:, None]
+        self.w = np.array(parameters.class_weight)[:, None]
+        columns = np.arange(f.shape[1])
+        log_w = np.log(self.w)
+        half = Logit(np.zeros_like(self.gamma), self.gamma).theta  # theta of p = 1/2
+        top = np.argmax(f + (log_w - half), axis=0)
+        is_top = np.arange(len(f))[:, None] == top
+        d, d_low = _two_diff(f, f[top, columns])
+        d = d + (log_w - log_w[top, 0])
+        t = self._solve(np.where(is_top, -np.inf, d), d_low, top, columns)
+        self.logit = Logit(t, self.gamma)
+        log_r = self.logit.log_r()
+        highest = log_r.max(axis=0)
+        relative = np.exp(log_r - highest)
+        total = relative.sum(axis=0)
+        self.rho = relative / total
+        log_eta_top = -np.log(np.exp(np.minimum(f - f[top, columns], 700.0)).sum(axis=0))
+        log_c = log_eta_top + (log_w[top, 0] - self.logit.theta[top, columns])
+        self.c_r = np.exp(log_c + highest + np.log(total))
+        self.d = np.exp(log_r - self.logit.theta)
+
+    def _solve(self, d: Array, d_low: Array, top: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        """Logits of all classes, given ``theta - theta_top``, -inf for top."""
+        gamma, g_top = self.gamma, self.gamma[top, 0]
+        is_top = np.isneginf(d)
+        x = -_logsumexp(d)
+        t_top = np.where(x > 0, (x + np.log1p(g_top)) / (1.0 + g_top), x)
+        t = np.minimum(np.where(is_top, -np.inf, d + Logit(t_top, g_top).theta), 0.0)
+        for _ in range(100):
+            at_top, others = Logit(t_top, g_top), Logit(np.where(is_top, -1.0, t), gamma)
+            missing = np.where(is_top, 0.0, d + (at_top.theta - others.theta) + d_low)
+            log_p = np.where(is_top, -np.inf, -others.a)
+            log_sum = _logsumexp(log_p)
+            pull = np.exp(log_p - log_sum) * others.q / others.slope
+            step_top = -(log_sum + at_top.b + (pull * missing).sum(axis=0)) / (
+                at_top.p + at_top.slope * pull.sum(axis=0)
+            )
+            step_top = np.clip(step_top, -4.0 - 0.5 * np.abs(t_top), 4.0 + 0.5 * np.abs(t_top))
+            step = np.where(is_top, 0.0, (missing + at_top.slope * step_top) / others.slope)
+            t_top, t = t_top + step_top, np.minimum(t + step, 0.0)
+            sizes = np.abs(step_top) / (1.0 + np.abs(t_top)), np.abs(step) / (1.0 + np.abs(t))
+            if not max(size.max() for size in sizes) > 1e-9:  # the next ones would be at 1e-18
+                break
+        # Beyond, q underflows, and with it all that depends on it.
+        t[top, columns] = np.minimum(t_top, 708.0)
+        return t
+
+    def losses(self) -> Array:
+        """Focal loss of a row whose label is the class, ``w q**gamma a``."""
+        losses: Array = self.w * np.exp(-self.gamma * self.logit.b) * self.logit.a
+        return losses
+
+    def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:
+        """Gradient and diagonal of the second derivatives with respect to the margins f.
+
+        For label t, with L_t = w_t D_t: gradient ``L_t (rho_k - delta_tk)``, exact diagonal
+
+            L_t { -(D'/D)_t (delta_tk - rho_k)**2 + rho_k (r'/r)_k (1 - rho_k)**2
+                  + rho_k**2 sum_{j != k} rho_j (r'/r)_j },
+
+        and expected diagonal, its average over t ~ eta, ``c R rho_k (1 - rho_k)``.
+        """
+        rho, others = self.rho, Probabilities._others(self.rho)
+        labelled = label_weights * self.w * self.d
+        gradient: Array = Probabilities._others(labelled) * rho - labelled * others
+        if expected:
+            return gradient, self.c_r * rho * others
+        r_bend, d_bend = self.logit.bends()
+        total, pulled = labelled.sum(axis=0), labelled * d_bend
+        own = total * rho * r_bend - pulled
+        across = total * ((rho * r_bend).sum(axis=0) - rho * r_bend) - (pulled.sum(axis=0) - pulled)
+        return gradient, others**2 * own + rho**2 * across
+
+
+def _logsumexp(x: Array) -> Array:
+    highest = x.max(axis=0)
+    total: Array = highest + np.log(np.exp(x - highest).sum(axis=0))
+    return total
