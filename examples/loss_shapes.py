@@ -1,16 +1,18 @@
-"""What gamma and alpha do to one row: the loss, its gradient and its curvature, and the probability that is reported.
+"""What gamma and alpha do to one row: its weight, its loss, the pull on the trees and the curvature.
 
     python examples/loss_shapes.py
     python examples/loss_shapes.py --gammas 0 1 3 --output demo
 
-p_t is the probability that the model gives to the row's true class by the sigmoid of its margin. Every number comes
-from the package's own BinaryFocalLoss; no table is needed. Writes a picture with six panels.
+With two classes the gradient of focal loss is that of the log loss times a weight v, which depends on what the model
+says of the row, and not on its label. Every number comes from the package's own BinaryFocalLoss; no table is needed.
+Writes two pictures: row_weight.png, of that weight alone, and loss_shapes.png with six panels.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -22,114 +24,130 @@ from scipy.special import expit, logit
 
 from focal_boost import BinaryFocalLoss
 
-EASY, HARD = 0.9, 0.1
 # Okabe & Ito's colours and line styles, told apart by colour-blind readers and in grey.
 COLOURS = ("#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+PROBABILITIES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
-def of_positives(loss: BinaryFocalLoss, p_t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss, gradient and curvature with respect to the margin of rows of class 1 with sigmoid p_t."""
-    y = np.ones(len(p_t))
-    margins = logit(p_t)
-    return loss.loss(y, margins), *loss.gradient_hessian(y, margins)
+def row_weight(loss: BinaryFocalLoss, log_odds: np.ndarray) -> np.ndarray:
+    """Gradient of focal loss over that of the log loss, eta - y: the same for both labels."""
+    gradient, _ = loss.gradient_hessian(np.zeros(len(log_odds)), log_odds)
+    return gradient / loss.predict_proba(log_odds)[:, 1]
+
+
+def styles(gammas: list[float]) -> list[tuple[float, dict[str, Any]]]:
+    looks = zip(gammas, COLOURS, LINES, strict=False)
+    return [(gamma, {"color": colour, "linestyle": line, "label": f"gamma {gamma:g}"}) for gamma, colour, line in looks]
 
 
 def report(gammas: list[float]) -> str:
-    """The figures behind the picture, for an easy and a hard row."""
-    p_t = np.array([EASY, HARD])
-    cross_entropy = of_positives(BinaryFocalLoss(gamma=0.0), p_t)[0]
-    lines = [f"{'gamma':>5}  {f'loss at p_t = {EASY}':>18}  {'of cross-entropy':>16}  {'at p_t = ' + str(HARD):>16}"]
-    for gamma in gammas:
-        losses = of_positives(BinaryFocalLoss(gamma=gamma), p_t)[0]
-        easy, hard = losses / cross_entropy
-        lines.append(f"{gamma:>5g}  {losses[0]:>18.6f}  {'1/' + format(1 / easy, ',.1f'):>16}  {hard:>16.3f}")
-    two = of_positives(BinaryFocalLoss(gamma=2.0), p_t)[0] / cross_entropy
-    lines += [
-        "",
-        f"At gamma = 2 an easy row (p_t = {EASY}) costs {two[0]:.4f} of its cross-entropy, a hard one (p_t = {HARD}) "
-        f"{two[1]:.2f}: the hard row counts {two[1] / two[0]:.0f} times as much against it as in log loss.",
+    """The figures behind the picture of the weight."""
+    says = np.array([0.5, 0.9, 0.99, 0.999])
+    lines = [
+        "Weight of a row, times 1 + gamma, by the probability that the model gives to either class:",
+        f"{'gamma':>5}" + "".join(f"{p:>9g}" for p in says) + f"{'largest / smallest':>22}",
     ]
-    loss, margin = BinaryFocalLoss(gamma=2.0), np.array([logit(0.7)])
-    weighted = BinaryFocalLoss(gamma=2.0, alpha=0.75)
-    lines.append(
-        f"At gamma = 2 the sigmoid 0.70 stands for the posterior {loss.predict_proba(margin)[0, 1]:.3f}; had alpha = "
-        f"0.75 weighed the positives three times as much as the rest, for {weighted.predict_proba(margin)[0, 1]:.3f}."
-    )
+    everywhere = np.linspace(-30, 30, 6001)
+    for gamma in gammas:
+        loss = BinaryFocalLoss(gamma=gamma)
+        weights, all_weights = ((1 + gamma) * row_weight(loss, x) for x in (logit(says), everywhere))
+        ratio = all_weights.max() / all_weights.min()
+        lines.append(f"{gamma:>5g}" + "".join(f"{weight:>9.3f}" for weight in weights) + f"{ratio:>22.2f}")
+    curvature = says * (1 - says)
+    lines.append(f"The curvature of the log loss falls by {curvature[0] / curvature[-1]:.0f} from 0.5 to 0.999.")
     return "\n".join(lines)
 
 
-def draw_derivatives(axes: np.ndarray, gammas: list[float]) -> None:
-    p_t = np.linspace(0.002, 0.998, 999)
-    for gamma, colour, line in zip(gammas, COLOURS, LINES, strict=False):
-        style = {"color": colour, "linestyle": line, "label": f"gamma {gamma:g}"}
-        loss, gradient, curvature = of_positives(BinaryFocalLoss(gamma=gamma, max_step=None), p_t)
-        exact = of_positives(BinaryFocalLoss(gamma=gamma, hessian="exact", max_step=None), p_t)[2]
-        axes[0].plot(p_t, loss, **style)
-        axes[1].plot(p_t, -gradient, **style)
-        axes[2].plot(p_t, curvature, **style)
-        axes[2].plot(p_t, exact, color=colour, linewidth=0.6, alpha=0.7)
-    axes[0].set(ylim=(0, 4), title="loss of a row", ylabel="loss")
-    axes[1].set(title="pull towards its class", ylabel="-gradient with respect to the margin")
-    axes[2].set(title="curvature: expected, and exact (thin)", ylabel="second derivative")
-    axes[2].axhline(0, color="#999999", linewidth=0.8)
-    axes[0].legend(frameon=False)
-    for axis in axes:
-        axis.set(xlabel="p_t", xlim=(0, 1))
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def draw_alpha(axis: plt.Axes) -> None:
-    p = np.linspace(0.002, 0.998, 999)
-    for alpha, line in ((None, "-"), (0.75, "--"), (0.9, ":")):
-        loss = BinaryFocalLoss(gamma=2.0, alpha=alpha)
-        for label, colour, name in ((1, "#D55E00", "positive"), (0, "#0072B2", "negative")):
-            gradient, _ = loss.gradient_hessian(np.full(len(p), label), logit(p))
-            axis.plot(p, np.abs(gradient), color=colour, linestyle=line, label=f"{name}, alpha {alpha}")
-    axis.set(xlim=(0, 1), xlabel="sigmoid of the margin", ylabel="|gradient|", title="alpha weighs classes (gamma 2)")
+def draw_weight(axis: plt.Axes, gammas: list[float]) -> None:
+    log_odds = np.linspace(-10, 10, 801)
+    for gamma, style in styles(gammas):
+        axis.plot(log_odds, (1 + gamma) * row_weight(BinaryFocalLoss(gamma=gamma), log_odds), **style)
+    axis.set(xlim=(-10, 10), ylim=(0, None), xlabel="log-odds f that the model gives", ylabel="(1 + gamma) v(f)")
+    axis.set_xticks(range(-10, 11, 5))
+    axis.grid(alpha=0.25)
+
+
+def draw_tilted(axis: plt.Axes) -> None:
+    log_odds = np.linspace(-10, 10, 801)
+    for line, colour, (name, settings) in zip(
+        LINES,
+        COLOURS,
+        {
+            "gamma 2": {},
+            "gamma 2, alpha (1, 3)": {"alpha": (1, 3)},
+            "gamma (1, 4)": {"gamma": (1, 4)},
+            "gamma (4, 1)": {"gamma": (4, 1)},
+        }.items(),
+        strict=False,
+    ):
+        axis.plot(log_odds, row_weight(BinaryFocalLoss(**settings), log_odds), linestyle=line, color=colour, label=name)
+    axis.set(xlim=(-10, 10), ylim=(0, None), xlabel="log-odds f", ylabel="v(f)", title="alpha, and a gamma per class")
     axis.legend(frameon=False, fontsize=8)
 
 
-def draw_posterior(axis: plt.Axes, gammas: list[float]) -> None:
-    margins = np.linspace(-5, 5, 501)
-    for gamma, colour, line in zip(gammas, COLOURS, LINES, strict=False):
-        posterior = BinaryFocalLoss(gamma=gamma).predict_proba(margins)[:, 1]
-        axis.plot(expit(margins), posterior, color=colour, linestyle=line, label=f"gamma {gamma:g}")
+def draw_derivatives(axes: np.ndarray, gammas: list[float]) -> None:
+    """Of rows of class 1, against the probability that the model gives to it."""
+    eta = np.linspace(0.002, 0.998, 999)
+    y = np.ones(len(eta))
+    for gamma, style in styles(gammas):
+        scale = 1 + gamma
+        loss = BinaryFocalLoss(gamma=gamma, max_step=None)
+        gradient, curvature = loss.gradient_hessian(y, logit(eta))
+        exact = BinaryFocalLoss(gamma=gamma, hessian="exact", max_step=None).gradient_hessian(y, logit(eta))[1]
+        axes[0].plot(eta, scale * loss.loss(y, logit(eta)), **style)
+        axes[1].plot(eta, -scale * gradient, **style)
+        axes[2].plot(eta, scale * curvature, **style)
+        axes[2].plot(eta, scale * exact, color=style["color"], linewidth=0.6, alpha=0.7)
+    axes[0].set(ylim=(0, 5), title="loss of a row", ylabel="(1 + gamma) loss")
+    axes[1].set(title="pull towards its class", ylabel="-(1 + gamma) gradient")
+    axes[2].set(title="curvature: expected, and exact (thin)", ylabel="(1 + gamma) second derivative")
+    axes[2].axhline(0, color="#999999", linewidth=0.8)
+    axes[0].legend(frameon=False)
+    for axis in axes:
+        axis.set(xlabel="predicted probability of its class", xlim=(0, 1))
+
+
+def draw_inside(axis: plt.Axes, gammas: list[float]) -> None:
+    margins = np.linspace(-8, 8, 801)
+    for gamma, style in styles(gammas):
+        eta = BinaryFocalLoss(gamma=gamma, link="focal").predict_proba(margins)[:, 1]
+        axis.plot(eta, expit(margins), **style)
     axis.set(
         xlim=(0, 1),
         ylim=(0, 1),
-        xlabel="sigmoid of the margin",
-        ylabel="posterior",
-        title="what the margin stands for",
+        xlabel="probability that the model predicts",
+        ylabel="p that goes into the loss",
+        title="where the loss is taken",
         aspect="equal",
     )
 
 
-def draw_share(axis: plt.Axes, gammas: list[float]) -> None:
-    """Loss of a constant against its sigmoid, for a rare class: the minimum is not at the share, the posterior is."""
-    share, margins = 0.05, np.linspace(-6, 1.5, 601)
-    for gamma, colour, line in zip(gammas, COLOURS, LINES, strict=False):
-        loss = BinaryFocalLoss(gamma=gamma)
-        soft = np.full(len(margins), share)  # five of a hundred rows are positive
-        losses = loss.loss(soft, margins)
-        axis.plot(expit(margins), losses / losses.min(), color=colour, linestyle=line)
-        start = loss.fit_intercept_only(np.repeat([0, 1], [95, 5]))
-        axis.plot(expit(start), 1, color=colour, marker="o", clip_on=False)
-    axis.axvline(share, color="#999999", linewidth=0.8)
-    axis.set(
-        xlim=(0, 0.5),
-        ylim=(0.98, 1.6),
-        xlabel="sigmoid of a constant margin",
-        ylabel="mean loss / its minimum",
-        title="best constant for a share of 5 % (grey)",
-    )
+def weight_picture(gammas: list[float], path: Path) -> None:
+    fig, axis = plt.subplots(figsize=(8.4, 4.2), constrained_layout=True)
+    draw_weight(axis, gammas)
+    axis.set_title("Focal boosting is logistic boosting with a weight for each row", pad=10)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.text(0, 0.04, "undecided", ha="center")
+    axis.text(-9.8, 0.04, "surely class 0")
+    axis.text(9.8, 0.04, "surely class 1", ha="right")
+    below = axis.secondary_xaxis(-0.2)
+    below.set_xticks(logit(PROBABILITIES), [f"{p:g}" for p in PROBABILITIES])
+    below.set_xlabel("the same as a probability of class 1")
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
 
 
 def picture(gammas: list[float], path: Path) -> None:
     fig, axes = plt.subplots(2, 3, figsize=(13, 8), constrained_layout=True)
-    draw_derivatives(axes[0], gammas)
-    draw_alpha(axes[1, 0])
-    draw_posterior(axes[1, 1], gammas)
-    draw_share(axes[1, 2], gammas)
+    draw_weight(axes[0, 0], gammas)
+    axes[0, 0].set_title("weight of a row, whatever its label")
+    draw_tilted(axes[0, 1])
+    draw_inside(axes[0, 2], gammas)
+    draw_derivatives(axes[1], gammas)
     fig.savefig(path, dpi=120)
     plt.close(fig)
 
@@ -140,10 +158,10 @@ def main(argv: list[str] | None = None) -> None:
         "--gammas",
         type=float,
         nargs="+",
-        default=[0, 0.5, 1, 2, 5],
-        help=f"at most {len(COLOURS)} (default 0 .5 1 2 5)",
+        default=[0, 0.5, 1, 2, 3, 5],
+        help=f"at most {len(COLOURS)} (default 0 .5 1 2 3 5)",
     )
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the picture (default demo)")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the pictures (default demo)")
     args = parser.parse_args(argv)
     if len(args.gammas) > len(COLOURS):
         parser.error(f"--gammas: {len(args.gammas)} curves cannot be told apart; give at most {len(COLOURS)}")
@@ -152,9 +170,9 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "loss_shapes.png"
-    picture(args.gammas, path)
-    print(f"\n{path}")
+    for draw, name in ((weight_picture, "row_weight.png"), (picture, "loss_shapes.png")):
+        draw(args.gammas, args.output / name)
+        print(args.output / name)
 
 
 if __name__ == "__main__":
