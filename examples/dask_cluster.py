@@ -46,7 +46,7 @@ def main() -> None:
         model = DaskFocalClassifier(estimator, gamma=2.0, client=client)
         stopping = lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)
         model.fit(X, y, eval_set=[valid], callbacks=[stopping])
-        scores = model.evals_result_["valid_0"]["posterior_log_loss"]
+        scores = model.evals_result_["valid_0"]["binary_logloss"]
         best = model.n_rounds_
         print(
             f"stopped after {len(scores)} rounds, best {best}: log loss of all validation rows {scores[best - 1]:.5f}"

@@ -1,4 +1,4 @@
-"""SHAP values of a focal model: they add up to its margins.
+"""SHAP values of a focal model: they add up to its margins, the log-odds of what it predicts.
 
 pip install 'focal_boost[recipes]'
 python examples/explain.py
@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     total = explanation.values.sum(axis=1) + explanation.base_values
     print(f"contributions add up to the margins, to {np.abs(total - margins).max():.1e}")
     row = int(np.argmax(margins))
-    posterior = model.predict_proba(table.X[row : row + 1])[0, 1]
-    print(f"row {row}: margin {margins[row]:+.2f}, posterior {posterior:.3f}; largest contributions:")
+    probability = model.predict_proba(table.X[row : row + 1])[0, 1]
+    print(f"row {row}: log-odds {margins[row]:+.2f}, probability {probability:.3f}; largest contributions:")
     for feature in np.argsort(-np.abs(explanation.values[row]))[:5]:
         print(f"  pixel {feature:>2} = {table.X[row, feature]:>4g}   {explanation.values[row, feature]:+.3f}")
 

@@ -35,7 +35,7 @@ from _data import (
     row_log_loss,
 )
 from _elsewhere import compare
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import beta
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_recall_curve
 from sklearn.model_selection import train_test_split
@@ -49,12 +49,11 @@ TABLES = {
     "creditcard_ulb_sub": "Card payments. All frauds but few of the normal rows: in the full set 0.17 % are frauds.",
     "mammography": "Microcalcifications in mammograms.",
 }
-BUILT_IN, SIGMOID, POSTERIOR = "built-in log loss", "focal, sigmoid", "focal, posterior"
+BUILT_IN, FOCAL = "built-in log loss", "focal loss"
 # Okabe & Ito's colours, told apart by colour-blind readers, and in grey by line style and marker.
 STYLES = {
     BUILT_IN: {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    SIGMOID: {"color": "#999999", "linestyle": ":", "marker": "^"},
-    POSTERIOR: {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    FOCAL: {"color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
 
 
@@ -84,13 +83,11 @@ def fit(model: Any, library: str, table: Table, rows: np.ndarray) -> Any:
 
 def judge(table: Table, library: str, focal: FocalClassifier) -> dict[str, np.ndarray]:
     """Probability of the positive class for each row, from models that never saw the row."""
-    probas = {name: np.empty(len(table.y)) for name in (BUILT_IN, SIGMOID, POSTERIOR)}
+    probas = {name: np.empty(len(table.y)) for name in (BUILT_IN, FOCAL)}
     for train, test in folds(table, N_FOLDS):
         X_test = table.rows(test)
         probas[BUILT_IN][test] = fit(make_booster(library), library, table, train).predict_proba(X_test)[:, 1]
-        model = fit(focal, library, table, train)
-        probas[SIGMOID][test] = expit(model.decision_function(X_test).astype(np.float64))
-        probas[POSTERIOR][test] = model.predict_proba(X_test)[:, 1]
+        probas[FOCAL][test] = fit(focal, library, table, train).predict_proba(X_test)[:, 1]
     return probas
 
 
@@ -114,9 +111,9 @@ def metrics_table(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
 
 def verdict(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
     """Say in words what the numbers say."""
-    difference = row_log_loss(y, probas[POSTERIOR]) - row_log_loss(y, probas[BUILT_IN])
+    difference = row_log_loss(y, probas[FOCAL]) - row_log_loss(y, probas[BUILT_IN])
     mean, margin = difference.mean(), 1.96 * difference.std() / np.sqrt(len(y))
-    by = f"focal posterior minus built-in {mean:+.4f} +/- {margin:.4f}"
+    by = f"focal minus built-in {mean:+.4f} +/- {margin:.4f}"
     if abs(mean) <= margin:
         words = f"On log loss, plain log loss is as good as focal loss here: {by}, no more than chance."
     else:
@@ -126,9 +123,8 @@ def verdict(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
     return "\n".join(
         [
             words,
-            f"Ranking: average precision {precision[BUILT_IN]:.4f} built-in, {precision[POSTERIOR]:.4f} focal.",
-            f"Probabilities: posteriors of focal loss are off by {error[POSTERIOR]:.4f} on average, "
-            f"the sigmoid of its margins by {error[SIGMOID]:.4f}.",
+            f"Ranking: average precision {precision[BUILT_IN]:.4f} built-in, {precision[FOCAL]:.4f} focal.",
+            f"Probabilities are off by {error[BUILT_IN]:.4f} on average built-in, {error[FOCAL]:.4f} focal.",
         ]
     )
 
@@ -161,7 +157,7 @@ def save_model(model: FocalClassifier, library: str, table: Table, folder: Path)
         path = folder / "model.json"
         model.estimator_.get_booster()[: model.n_rounds_].save_model(path)
     rows = table.rows(np.arange(min(len(table.y), 10_000)))
-    return compare(library, path, rows, expit(model.decision_function(rows).astype(np.float64)))
+    return compare(library, path, rows, model.predict_proba(rows)[:, 1])
 
 
 def draw(table: Table, title: str, probas: dict[str, np.ndarray], path: Path) -> None:
@@ -174,10 +170,10 @@ def draw(table: Table, title: str, probas: dict[str, np.ndarray], path: Path) ->
 
 
 def draw_precision_recall(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) -> None:
-    for name in (BUILT_IN, POSTERIOR):
+    for name in probas:
         precision, recall, _ = precision_recall_curve(y, probas[name])
         style = {key: STYLES[name][key] for key in ("color", "linestyle")}
-        label = f"{name.split(',')[0]} (average precision {average_precision_score(y, probas[name]):.3f})"
+        label = f"{name} (average precision {average_precision_score(y, probas[name]):.3f})"
         axes.step(recall, precision, where="post", linewidth=2, label=label, **style)
     axes.axhline(y.mean(), color="black", linewidth=1, linestyle=(0, (1, 3)), label=f"chance ({y.mean():.2%})")
     axes.set(xlabel="recall: share of the positives found", ylabel="precision: share of the alarms that are right")

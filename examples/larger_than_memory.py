@@ -174,7 +174,7 @@ def train(library: str, way: str, folder: Path, *, focal: bool = True) -> Result
     peak = peak_bytes() - before
     scored = range(0, min(files.rows, 5 * ROWS_AT_ONCE), ROWS_AT_ONCE)
     margins = np.concatenate([predict(files.read(start, min(start + ROWS_AT_ONCE, files.rows))) for start in scored])
-    log_loss = loss.posterior_log_loss(files.labels(0, len(margins)), margins)
+    log_loss = loss.log_loss(files.labels(0, len(margins)), margins)
     return Result(peak, log_loss, margins)
 
 

@@ -3,8 +3,8 @@
     python examples/multiclass.py
     python examples/multiclass.py --gamma 1 --rounds 200
 
-The same LightGBM settings for all three, every row judged by models that never saw it. predict_proba of focal loss
-undoes gamma and alpha, so the log losses can be compared.
+The same LightGBM settings for all three, every row judged by models that never saw it. Gamma and alpha act on training
+only: all three predict class probabilities, so the log losses can be compared.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python examples/multilabel.py --gamma 1
 
 A row may have any number of the labels at once. The focal loss is that of each label, so is the start margin, and the
-posterior probability of each label is comparable with that of the built-in objective. LightGBM trains one label a row:
+probability of each label is comparable with that of the built-in objective. LightGBM trains one label a row:
 there, and where each label wants class weights of its own, MultiOutputClassifier trains a model a label.
 """
 

@@ -1,11 +1,11 @@
-"""FocalObjective with the libraries' own train and cv: early stopping, a file that stands alone, posteriors.
+"""FocalObjective with the libraries' own train and cv: early stopping, and a file that stands alone.
 
     python examples/native_api.py
     python examples/native_api.py --output demo
 
-What to remember: pass ``objective.params`` (and for XGBoost also ``obj=``), follow ``objective.metric``, and call
-``objective.portable`` before saving a LightGBM booster. The saved file answers with the sigmoid of the margins; the
-class posterior is ``loss.predict_proba`` of the margins.
+What to remember: pass ``objective.params`` and for XGBoost ``obj=``; margins are log-odds, so its built-in ``logloss``
+is right, and ``predict`` gives probabilities. LightGBM trains on raw scores without their start: follow
+``objective.metric`` there, and call ``objective.portable`` when it is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import xgboost as xgb
 from _data import SEED, Table, find_table, rare_eights, row_log_loss
 from _elsewhere import compare
-from scipy.special import expit
 from sklearn.model_selection import train_test_split
 
 import focal_boost.lightgbm
@@ -34,22 +33,17 @@ LIGHTGBM = {"learning_rate": 0.1, "num_leaves": 15, "num_threads": 1, "seed": SE
 def with_xgboost(table: Table, parts: tuple[np.ndarray, ...], loss: BinaryFocalLoss, folder: Path) -> None:
     train, stop, test = (xgb.DMatrix(table.rows(part), table.y[part]) for part in parts)
     objective = focal_boost.xgboost.FocalObjective(loss, intercept=loss.fit_intercept_only(train.get_label()))
-    params = {**XGBOOST, **objective.params, "disable_default_eval_metric": True}
-    common = {
-        "num_boost_round": ROUNDS,
-        "obj": objective,
-        "custom_metric": objective.metric,
-        "early_stopping_rounds": PATIENCE,
-    }
+    params = {**XGBOOST, **objective.params}
+    common = {"num_boost_round": ROUNDS, "obj": objective, "early_stopping_rounds": PATIENCE}
 
     history = xgb.cv(params, train, nfold=N_FOLDS, stratified=True, seed=SEED, as_pandas=False, **common)
-    losses = history["test-posterior_log_loss-mean"]
-    print(f"xgb.cv     {len(losses)} rounds, posterior log loss {losses[-1]:.4f}")
+    losses = history["test-logloss-mean"]
+    print(f"xgb.cv     {len(losses)} rounds, log loss {losses[-1]:.4f}")
 
     booster = xgb.train(params, train, evals=[(stop, "stop")], verbose_eval=False, **common)
     booster = booster[: booster.best_iteration + 1]
     print(f"xgb.train  {booster.num_boosted_rounds()} rounds")
-    show(table.y[parts[2]], booster.predict(test, output_margin=True), loss)
+    show(table.y[parts[2]], booster.predict(test))
 
     path = folder / "xgboost.json"
     booster.save_model(path)
@@ -66,29 +60,24 @@ def with_lightgbm(table: Table, parts: tuple[np.ndarray, ...], loss: BinaryFocal
 
     stopping = [lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
     history = lgb.cv(params, train, nfold=N_FOLDS, stratified=True, seed=SEED, callbacks=stopping, **common)
-    losses = history["valid posterior_log_loss-mean"]
-    print(f"lgb.cv     {len(losses)} rounds, posterior log loss {losses[-1]:.4f}")
+    losses = history["valid log_loss-mean"]
+    print(f"lgb.cv     {len(losses)} rounds, log loss {losses[-1]:.4f}")
 
     stopping = [lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
     booster = lgb.train(params, train, valid_sets=[stop], callbacks=stopping, **common)
     booster = objective.portable(booster)
     print(f"lgb.train  {booster.best_iteration} rounds")
     X_test = table.rows(test_rows)
-    show(table.y[test_rows], booster.predict(X_test, raw_score=True), loss)
+    show(table.y[test_rows], booster.predict(X_test))
 
     path = folder / "lightgbm.txt"
     booster.save_model(path)
     print(compare("lightgbm", path, X_test, booster.predict(X_test)))
 
 
-def show(y: np.ndarray, margins: np.ndarray, loss: BinaryFocalLoss) -> None:
-    """Log loss of both kinds of probability that margins stand for."""
-    posterior = loss.predict_proba(margins.astype(np.float64))[:, 1]
-    sigmoid = expit(margins.astype(np.float64))
-    print(
-        f"           test rows: log loss {row_log_loss(y, posterior).mean():.4f} with posteriors, "
-        f"{row_log_loss(y, sigmoid).mean():.4f} with the sigmoid of the margins"
-    )
+def show(y: np.ndarray, proba: np.ndarray) -> None:
+    losses = [row_log_loss(y, one).mean() for one in (proba, np.full(len(y), y.mean()))]
+    print(f"           test rows: log loss {losses[0]:.4f}, of a constant {losses[1]:.4f}")
 
 
 def split(table: Table) -> tuple[np.ndarray, ...]:

@@ -43,13 +43,13 @@ def one_row_a_class(X: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.n
 def with_xgboost(loss: BinaryFocalLoss, X: np.ndarray, t: np.ndarray, X_test: np.ndarray) -> np.ndarray:
     objective = focal_boost.xgboost.FocalObjective(loss, loss.fit_intercept_only(t))
     booster = xgb.train({**XGBOOST, **objective.params}, xgb.DMatrix(X, t), ROUNDS, obj=objective)
-    return loss.predict_proba(booster.predict(xgb.DMatrix(X_test), output_margin=True))[:, 1]
+    return booster.predict(xgb.DMatrix(X_test))
 
 
 def with_lightgbm(loss: BinaryFocalLoss, X: np.ndarray, t: np.ndarray, X_test: np.ndarray) -> np.ndarray:
     objective = focal_boost.lightgbm.FocalObjective(loss, loss.fit_intercept_only(t))
     booster = lgb.train({**LIGHTGBM, **objective.params}, lgb.Dataset(X, t), ROUNDS)
-    return loss.predict_proba(objective.portable(booster).predict(X_test, raw_score=True))[:, 1]
+    return objective.portable(booster).predict(X_test)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -63,7 +63,7 @@ def train_on_spark(rows: DataFrame, params: dict[str, Any], rounds: int, objecti
 
 
 def predict_on_spark(rows: DataFrame, model: FocalClassifier) -> DataFrame:
-    """Posterior probability of the positive class for each row, computed where the rows are."""
+    """Probability of the positive class for each row, computed where the rows are."""
 
     def work(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:

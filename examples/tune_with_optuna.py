@@ -3,10 +3,10 @@
     python examples/tune_with_optuna.py
     python examples/tune_with_optuna.py --trials 100
 
-What is minimised is the log loss of the posterior, which means the same for every gamma and alpha, so that trials with
-different losses compete on one scale and can be compared in every round. A first study keeps gamma at 0, the plain log
-loss; a second one, with as many trials, starts from its best and tunes gamma too. Only what that gains is due to focal
-loss, and the test rows say whether it lasts.
+What is minimised is the log loss of the probabilities, which means the same for every gamma and alpha, so that trials
+with different losses compete on one scale and can be compared in every round. A first study keeps gamma at 0, the plain
+log loss; a second one, with as many trials, starts from its best and tunes gamma too. Only what that gains is due to
+focal loss, and the test rows say whether it lasts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def make_model(trial: optuna.trial.BaseTrial, gamma: float | None) -> FocalClass
 
 
 class Pruning:
-    """LightGBM callback that reports the posterior log loss and ends trials that have fallen behind."""
+    """LightGBM callback that reports the log loss and ends trials that have fallen behind."""
 
     order = 20  # after the evaluation, before early stopping
 
@@ -60,13 +60,13 @@ class Pruning:
         if env.iteration % REPORT_EVERY:
             return
         losses = {name: value for _, name, value, *_ in env.evaluation_result_list}
-        self.trial.report(losses["posterior_log_loss"], env.iteration)
+        self.trial.report(losses["binary_logloss"], env.iteration)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"behind in round {env.iteration}")
 
 
 def make_goal(table: Table, train: np.ndarray, valid: np.ndarray, gamma: float | None) -> Callable[[Any], float]:
-    """Posterior log loss on the validation rows, as a function of a trial."""
+    """Log loss on the validation rows, as a function of a trial."""
 
     def goal(trial: optuna.Trial) -> float:
         model = make_model(trial, gamma)
