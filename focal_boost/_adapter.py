@@ -100,8 +100,8 @@ class Adapter(Protocol):
     def check_frame(self, X: Any) -> None:
         """Refuse data frames that the library does not take and would not say so of before it trains."""
 
-    def check_earlier(self, earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
-        """Return a bare booster, or the path of one, as the library continues it; refuse other numbers of outputs."""
+    def check_earlier(self, earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss, n_features: int) -> Any:
+        """Return the booster of a model, or of the file of one; refuse those whose margins mean something else."""
 
     def fit_estimator(
         self,
@@ -119,7 +119,7 @@ class Adapter(Protocol):
         """Fit a clone in place, from the best constant and at the scale of the log loss.
 
         Afterwards it is an ordinary estimator with the user's own parameters, whose booster stands alone: intercept
-        included, link named. Each evaluation set is scored by ``focal_loss`` and ``posterior_log_loss``.
+        included, link named. Each evaluation set is scored by the log loss unless other metrics are named.
         """
 
     def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
@@ -137,13 +137,19 @@ class Adapter(Protocol):
         """Number of rounds that predictions are made of, from 1."""
         ...
 
+    def log_loss_name(self, n_classes: int) -> str:
+        """Name of the log loss among the metrics."""
+        ...
+
     # For FocalClassifierCV
 
     def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
         """Refuse what keeps folds from choosing the number of rounds."""
 
-    def fold_arguments(self, estimator: Any, sample_weight: np.ndarray | None, patience: int | None) -> dict[str, Any]:
-        """Arguments of ``fit`` that weigh one evaluation set and stop by its posterior log loss."""
+    def fold_arguments(
+        self, estimator: Any, n_classes: int, sample_weight: np.ndarray | None, patience: int | None
+    ) -> dict[str, Any]:
+        """Arguments of ``fit`` that weigh one evaluation set, score it by the log loss alone and stop by that."""
         ...
 
     def set_rounds(self, estimator: Any, n_rounds: int) -> None:

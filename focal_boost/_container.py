@@ -23,7 +23,7 @@ from focal_boost._adapter import names
 __all__ = ["FORMAT", "VERSION", "is_container", "read", "write"]
 
 FORMAT = "focal_boost model"
-VERSION = 1
+VERSION = 2
 
 DESCRIPTION = "focal_boost.json"
 BOOSTER_MEMBERS = names("booster")
@@ -140,7 +140,7 @@ def read(path: Any) -> tuple[dict[str, Any], bytes]:
     Raises
     ------
     ValueError
-        If the file is not one of these, is damaged, or is of a later version.
+        If the file is not one of these, is damaged, or is of another version.
     OSError
         If the file cannot be read.
     """
@@ -259,9 +259,14 @@ def _check_version(description: dict[str, Any]) -> None:
     version = description.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise _Refused(f"names the version {_short(version)}, which does not exist")
+    if version == 1:
+        raise _Refused(
+            "was written by focal_boost 0.1.0, whose margins mean something else: train the model again, or load it "
+            "with focal_boost==0.1.0"
+        )
     if version > VERSION:
         raise _Refused(
-            f"is of version {version} of the format, but this focal_boost reads up to version {VERSION}; "
+            f"is of version {version} of the format, but this focal_boost reads version {VERSION}; "
             "load it with a newer focal_boost"
         )
 

@@ -11,7 +11,7 @@ import re
 import lightgbm
 import numpy as np
 
-__all__ = ["essence", "names_link", "round_thresholds", "stand_alone"]
+__all__ = ["essence", "link_of", "round_thresholds", "stand_alone"]
 
 
 def _split_model(text: str) -> tuple[str, list[str], str]:
@@ -41,9 +41,10 @@ def _shift_tree(tree: str, margin: float) -> str:
     return _OUTPUT_LINES.sub(shifted, tree)
 
 
-def names_link(text: str) -> bool:
-    """Whether a model text says how margins become probabilities; that of an objective of one's own does not."""
-    return re.search(r"^objective=", text.partition("\nTree=")[0], flags=re.MULTILINE) is not None
+def link_of(text: str) -> str | None:
+    """How a model text says that margins become probabilities; that of an objective of one's own does not."""
+    found = re.search(r"^objective=(.*)$", text.partition("\nTree=")[0], flags=re.MULTILINE)
+    return None if found is None else found[1]
 
 
 def stand_alone(text: str, margins: np.ndarray, link: str) -> str:

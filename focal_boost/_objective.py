@@ -26,7 +26,7 @@ class Objective:
     loss : BinaryFocalLoss or MulticlassFocalLoss
     intercept : float, or array-like of shape (K,), default=None
     n_threads : int or None, default=None
-    scale : float, or ndarray of shape (K,) for K labels, default=1.0
+    scale : float, ndarray of shape (K,) for K labels, or None, default=None
 
     Raises
     ------
@@ -45,7 +45,7 @@ class Objective:
         intercept: ArrayLike | None = None,
         n_threads: int | None = None,
         *,
-        scale: float | FloatArray = 1.0,
+        scale: float | FloatArray | None = None,
     ) -> None:
         if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
             raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
@@ -54,13 +54,18 @@ class Objective:
         if loss.n_outputs == 1 and np.ndim(self.intercept) and not self._takes_labels:
             raise ValueError(self._refuse_labels(intercept))
         self.n_threads: int | None = check_n_threads(n_threads)
+        if scale is None:
+            scale = loss.log_loss_scale(self.intercept)
         per_label = isinstance(scale, np.ndarray) and scale.ndim == 1 and loss.n_outputs == 1 and self._takes_labels
         if (
             isinstance(scale, bool)
             or not (per_label or isinstance(scale, Real))
             or not np.all((scale > 0) & (scale < math.inf))
         ):
-            raise ValueError(f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is")
+            raise ValueError(
+                f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is, None is the scale of the "
+                "log loss"
+            )
         self.scale: Any = np.array(scale) if per_label else float(scale)
 
     def _refuse_labels(self, intercept: Any) -> str:

@@ -40,30 +40,31 @@ if TYPE_CHECKING:
 
 __all__ = ["FocalClassifier"]
 
+# One for all classes, or one for each in their order or by label.
+Gamma = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float]
+
 # One weight for the positive class of two, weights in the order of the classes or by label, or the inverse shares.
 Alpha = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float] | Literal["balanced"] | None
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
-    """Gradient-boosted trees trained with focal loss, answering with posterior probabilities.
+    """Gradient-boosted trees trained with focal loss, answering with class probabilities.
 
     Parameters
     ----------
     estimator : XGBClassifier, XGBRFClassifier or LGBMClassifier, default=None
         Unfitted; it is cloned and never touched. None is ``LGBMClassifier()``.
-    gamma : float, default=2.0
-        Focusing parameter of the loss, >= 0. At 0 the loss is the log loss.
+    gamma : float, sequence or mapping, default=2.0
+        Focusing parameter of the loss, >= 0: one for all classes, or one for each, in a sequence in the order of
+        `classes_` or in a mapping from label. At 0 the loss is the log loss.
     alpha : float, sequence, mapping, "balanced" or None, default=None
         Class weights: a float in (0, 1) weighs the positive class of two with alpha and the other with 1 - alpha; a
         sequence gives one positive weight per class in the order of `classes_`; a mapping gives them by label;
-        "balanced" is the inverse of the weighted class shares.
+        "balanced" is the inverse of the weighted class shares. Only their ratios matter.
     hessian : {"expected", "exact"}, default="expected"
         Curvature handed to the booster: averaged over the label, hence positive, or the signed second derivative.
     max_step : float or None, default=8.0
         No leaf exceeds this value (before the learning rate), whatever the data.
-    posterior : bool, default=True
-        True: `predict_proba` gives class posteriors, which undo gamma and alpha. False: sigma or softmax of the
-        margins.
 
     Attributes
     ----------
@@ -74,7 +75,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Only if X has column names.
     loss_ : BinaryFocalLoss or MulticlassFocalLoss
     estimator_ : XGBClassifier, XGBRFClassifier or LGBMClassifier
-        Fitted on labels 0 to K - 1. Its saved model file stands alone and gives sigma or softmax of the margins.
+        Fitted on labels 0 to K - 1. It and its saved model file stand alone and give the same probabilities.
     feature_importances_ : ndarray of shape (`n_features_in_`,)
     evals_result_ : dict
         Metrics of each `eval_set` in each round, as the library reports them; empty without one.
@@ -88,22 +89,24 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     Early stopping is asked for as the library asks for it: ``XGBClassifier(early_stopping_rounds=…)``,
-    ``fit(callbacks=[lightgbm.early_stopping(…)])``. Every `eval_set` is scored by ``focal_loss`` and
-    ``posterior_log_loss``. XGBoost follows the last metric that its estimator was given, the focal loss if none;
-    LightGBM follows all of them, or the first with ``first_metric_only=True``. Metric functions of the user get
-    posterior probabilities; the built-in metrics of XGBoost see sigma or softmax of the margins, those of LightGBM
-    the raw scores, so that only ranking metrics are accepted there.
+    ``fit(callbacks=[lightgbm.early_stopping(…)])``. Every `eval_set` is scored by the log loss of the probabilities,
+    unless the estimator names other metrics, under the library's own name: ``logloss`` or ``mlogloss``,
+    ``binary_logloss`` or ``multi_logloss``. XGBoost follows the last metric that its estimator was given; LightGBM
+    follows all of them, or the first with ``first_metric_only=True``. Metric functions of the user get probabilities,
+    and so do the built-in metrics of XGBoost. Those of LightGBM see raw scores, so that only ranking metrics, which
+    it reports before all others, are accepted beside the log loss.
 
     Parameters of the inner estimator that an objective of one's own would silently ignore are refused.
 
-    `alpha` changes what the trees attend to, not what is predicted: posteriors undo it, so `predict` stays the most
-    probable label. To find more of a rare class, choose a threshold, for instance with scikit-learn's
-    TunedThresholdClassifierCV.
+    Margins are log-odds whatever `gamma` and `alpha` are. Both change what the trees attend to, not what is predicted:
+    `predict_proba` gives the probabilities of the rows as they are, and `predict` the most probable label. To find more
+    of a rare class, choose a threshold, for instance with scikit-learn's TunedThresholdClassifierCV.
 
     With XGBoost y may be an indicator of shape (n, K), K labels that are each 0 or 1, each trained with the binary
     loss: in trees of its own, or with ``XGBClassifier(multi_strategy="multi_output_tree")`` in the leaves of trees that
-    all share. `alpha` is then one number or pair for all labels, metrics are means over rows and labels. Where the
-    labels need different weights, and with LightGBM, scikit-learn's MultiOutputClassifier trains a model a label.
+    all share. `gamma` and `alpha` are then one number or pair for all labels, metrics are means over rows and labels.
+    Where the labels need different weights, and with LightGBM, scikit-learn's MultiOutputClassifier trains a model a
+    label.
 
     Examples
     --------
@@ -128,18 +131,16 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self,
         estimator: XGBClassifier | LGBMClassifier | None = None,
         *,
-        gamma: float = 2.0,
+        gamma: Gamma = 2.0,
         alpha: Alpha = None,
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,
-        posterior: bool = True,
     ) -> None:
         self.estimator = estimator
         self.gamma = gamma
         self.alpha = alpha
         self.hessian = hessian
         self.max_step = max_step
-        self.posterior = posterior
 
     def fit(
         self,
@@ -165,8 +166,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         **fit_params
             The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, and so on. A model to
             continue (``xgb_model`` and ``init_model``) may also be a fitted FocalClassifier or the path of a saved
-            one, whose classes, features, gamma and class weights must be those of this model; nothing is known of
-            those of a bare booster. Its intercept is in its margins and counted once.
+            one. Its classes and features must be those of this model, but gamma and alpha may change, and it may be
+            one of the library's own log loss: margins mean the same. Its start is in its margins and counted once.
+            Where it was stopped early, its best round is the last that counts.
 
         Returns
         -------
@@ -190,7 +192,6 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
-        self._check_posterior()
         library, inner = self._clone_estimator()
         train_X = self._check_X(X, library, reset=True)
         classes, codes = encode_columns(y)
@@ -204,10 +205,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         loss = self._make_loss(classes, _totals(codes, weight))
         weight = self._combine_weights(inner, y, weight)
         _check_weighted_classes(weight, classes, codes)
-        fit_params = {
-            name: self._earlier_model(name, value, library, loss, classes) if name in names("earlier") else value
-            for name, value in fit_params.items()
-        }
+        fit_params = self._earlier_models(fit_params, library, loss, classes)
         pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes, library)
         n_outputs = codes.shape[1] if codes.ndim == 2 else loss.n_outputs
         _check_per_row(fit_params, n_outputs, len(codes), pairs)
@@ -219,7 +217,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self.best_iteration_ = library.best_iteration(inner)
 
     def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
-        """Margins of the trees, intercept included.
+        """Margins of the trees, start included: log-odds, or log-probabilities up to a constant for many classes.
 
         Parameters
         ----------
@@ -243,7 +241,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         return margins
 
     def predict_proba(self, X: Any, **predict_params: Any) -> FloatArray:
-        """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
+        """Class probabilities: sigmoid or softmax of `decision_function`.
 
         Parameters
         ----------
@@ -256,9 +254,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, K)
             Columns in the order of `classes_`; rows sum to 1. If y had K columns: the probability of each.
         """
-        self._check_posterior()
-        margins = self.decision_function(X, **predict_params)
-        return self.loss_.predict_proba(margins, posterior=self.posterior)
+        return self.loss_.predict_proba(self.decision_function(X, **predict_params))
 
     def predict(self, X: Any, **predict_params: Any) -> AnyArray:
         """Most probable label of each row, and of each column of y.
@@ -358,7 +354,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the file is not one that `save` wrote, is damaged, or comes from a later version of the format.
+            If the file is not one that `save` wrote, is damaged, or comes from another version of the format (0.1.0).
         ImportError
             If the library of its booster is not installed.
         OSError
@@ -403,13 +399,6 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         library.check_estimator(inner)
         return library, inner
 
-    def _check_posterior(self) -> None:
-        if not isinstance(self.posterior, (bool, np.bool_)):
-            raise ValueError(
-                f"posterior={self.posterior!r} is not a bool; use True for class posteriors, False for sigma or "
-                "softmax of the margins"
-            )
-
     def _check_X(self, X: Any, library: Adapter, *, reset: bool) -> Any:
         """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
         refuse_unreadable(X, "X")
@@ -435,14 +424,23 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         if not totals.any():
             raise ValueError("sample_weight is zero in every row: at least one row must count")
         if isinstance(classes, list):
-            alpha, classes = _alpha_of_labels(self.alpha), classes[0]
+            gamma, alpha = (_of_labels(name, getattr(self, name)) for name in ("gamma", "alpha"))
+            classes = classes[0]
         else:
+            gamma = _resolve(self.gamma, "gamma", classes)
             alpha = _resolve_alpha(self.alpha, classes, totals)
-        shape = {"gamma": self.gamma, "alpha": alpha, "hessian": self.hessian, "max_step": self.max_step}
-        return make_loss(len(classes), **shape)
+        return make_loss(len(classes), gamma=gamma, alpha=alpha, hessian=self.hessian, max_step=self.max_step)
+
+    def _earlier_models(self, fit_params: dict[str, Any], library: Adapter, loss: Any, classes: Any) -> dict[str, Any]:
+        """Arguments of fit with what the library continues from in place of what the user gave."""
+        return {
+            name: self._earlier_model(name, value, library, loss, classes)
+            if name in names("earlier") and value is not None
+            else value
+            for name, value in fit_params.items()
+        }
 
     def _earlier_model(self, name: str, earlier: Any, library: Adapter, loss: Any, classes: Any) -> Any:
-        """Return what the library continues from; a FocalClassifier or its file must speak of the same margins."""
         if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
             earlier = type(self).load(earlier)
         if isinstance(earlier, FocalClassifier):
@@ -452,15 +450,17 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                     f"{name} is a model of another library: {type(earlier.estimator_).__name__}; continue one of "
                     "the same library"
                 )
-            _check_same("classes_", np.asarray(earlier.classes_).tolist(), np.asarray(classes).tolist(), name)
+            _check_same("classes_", _as_list(earlier.classes_), _as_list(classes), name)
             _check_same("n_features_in_", earlier.n_features_in_, self.n_features_in_, name)
             old, new = (list(getattr(model, "feature_names_in_", ())) for model in (earlier, self))
             if old and new:
                 _check_same("feature_names_in_", old, new, name)
-            _check_same("gamma", earlier.loss_.gamma, loss.gamma, name)
-            _check_same("alpha", earlier.loss_.alpha, loss.alpha, name)
-            return earlier.estimator_
-        return None if earlier is None else library.check_earlier(earlier, loss)
+            earlier = earlier.estimator_
+        else:
+            labels = _as_list(getattr(earlier, "classes_", classes))
+            if labels != list(range(len(labels))):  # of an estimator on encoded labels they say nothing
+                _check_same("classes_", labels, _as_list(classes), name)
+        return library.check_earlier(earlier, loss, self.n_features_in_)
 
     def _combine_weights(self, inner: Any, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
@@ -530,10 +530,12 @@ def _title(library: Adapter) -> str:
 def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
     if earlier != now:
         raise ValueError(
-            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: the margins that "
-            f"it would continue mean something else; make them equal (alpha='balanced' depends on the rows: pass the "
-            f"weights of {name}.loss_.alpha), or pass {name}.estimator_ to go on all the same"
+            f"{name} is a model with {what} {str(earlier)[:200]}, but this one has {str(now)[:200]}: make them equal"
         )
+
+
+def _as_list(classes: Any) -> Any:
+    return np.asarray(classes).tolist()
 
 
 def _check_per_row(fit_params: dict[str, Any], n_outputs: int, n: int, pairs: list[Any] | None) -> None:
@@ -643,18 +645,33 @@ def _takes_labels(estimator: Any) -> bool:
         return False
 
 
-def _alpha_of_labels(alpha: Any) -> Any:
-    """What a loss of several labels takes for alpha: one value or pair that serves all of them."""
-    if isinstance(alpha, (str, Mapping)):
+def _of_labels(name: str, value: Any) -> Any:
+    """What a loss of several labels takes for gamma or alpha: one value or pair that serves all of them."""
+    if isinstance(value, (str, Mapping)):
         raise ValueError(
-            f"alpha={alpha!r} is not known for y of several columns: pass one number in (0, 1) or one pair (w_0, w_1) "
-            "for all of them, or train a model a label with sklearn.multioutput.MultiOutputClassifier"
+            f"{name}={value!r} is not known for y of several columns: pass one number or one pair (no, yes) for all of "
+            "them, or train a model a label with sklearn.multioutput.MultiOutputClassifier"
         )
-    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) and not isinstance(alpha, bytes) else alpha
+    return _by_position(value)
+
+
+def _by_position(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes)) else value
+
+
+def _resolve(value: Any, name: str, classes: np.ndarray) -> Any:
+    """What a loss takes for gamma or alpha, from what a user may give: by label, or as it is."""
+    if not isinstance(value, Mapping):
+        return _by_position(value)
+    if set(value) != set(classes.tolist()):
+        raise ValueError(
+            f"{name} has values for {sorted(value, key=str)}, but the classes are {classes.tolist()}: give one for each"
+        )
+    return tuple(value[label] for label in classes.tolist())
 
 
 def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
-    """What a loss takes for alpha, from what a user may give: by label, by share, or as it is."""
+    """What a loss takes for alpha; as `_resolve`, and by share."""
     if isinstance(alpha, str):
         if alpha != "balanced":
             raise ValueError(f"alpha={alpha!r} is not known; the only string is 'balanced'")
@@ -662,17 +679,9 @@ def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
             empty = classes[totals == 0].tolist()
             raise ValueError(f"alpha='balanced' needs weight in every class, but {empty} have only weights of zero")
         return tuple(totals.sum() / (len(classes) * totals))
-    if isinstance(alpha, Mapping):
-        known = set(classes.tolist())
-        if set(alpha) != known:
-            raise ValueError(
-                f"alpha has weights for {sorted(alpha, key=str)}, but the classes are {classes.tolist()}: "
-                "give one weight for each"
-            )
-        return tuple(alpha[label] for label in classes.tolist())
     if isinstance(alpha, Real) and not isinstance(alpha, bool) and len(classes) > 2:
         raise ValueError(
             f"alpha={alpha!r} is one number, but there are {len(classes)} classes: pass one weight per class, a "
             "mapping from label to weight, or 'balanced'"
         )
-    return tuple(alpha) if isinstance(alpha, (Sequence, np.ndarray)) and not isinstance(alpha, bytes) else alpha
+    return _resolve(alpha, "alpha", classes)

@@ -2,7 +2,7 @@
 
 `DaskFocalClassifier` does for DaskXGBClassifier and DaskLGBMClassifier what `FocalClassifier` does on one machine.
 Without it, XGBoost's own Dask interface takes the objective as it is. Class shares belong to the whole cluster, so the
-intercept is computed from them and not from the rows of a worker; the metric adds up rows over the workers by itself::
+intercept is computed from them and not from the rows of a worker; metrics add up rows over the workers by themselves::
 
     import dask.array as da
     from xgboost import dask as xgb_dask
@@ -13,9 +13,8 @@ intercept is computed from them and not from the rows of a worker; the metric ad
     positive = float(y.mean())  # y: a Dask array of 0 and 1
     objective = FocalObjective(loss, loss.fit_intercept_only([0, 1], [1 - positive, positive]), n_threads=1)
     data = xgb_dask.DaskDMatrix(client, X, y)
-    result = xgb_dask.train(client, {**params, **objective.params}, data, 100, obj=objective,
-                            custom_metric=objective.metric, evals=[(data, "train")])
-    margins = xgb_dask.predict(client, result, X, output_margin=True)  # loss.predict_proba(...) for each chunk
+    result = xgb_dask.train(client, {**params, **objective.params}, data, 100, obj=objective, evals=[(data, "train")])
+    probabilities = xgb_dask.predict(client, result, X)
 
 LightGBM evaluates metrics on each worker's rows alone and lets each worker stop early by itself, which leaves the
 others waiting; only `DaskFocalClassifier` adds them up.
@@ -46,6 +45,7 @@ from focal_boost._validation import check_labels, check_part_weight, check_sever
 from focal_boost.classifier import (
     Alpha,
     FocalClassifier,
+    Gamma,
     _check_known,
     _eval_pairs,
 )
@@ -68,7 +68,7 @@ class DaskFocalClassifier(FocalClassifier):
     ----------
     estimator : DaskXGBClassifier or DaskLGBMClassifier, default=None
         Unfitted; it is cloned and never touched. None is ``DaskLGBMClassifier()``.
-    gamma, alpha, hessian, max_step, posterior
+    gamma, alpha, hessian, max_step
         As for `FocalClassifier`. Class shares for ``alpha="balanced"`` are those of the whole cluster.
     client : distributed.Client, default=None
         None is the client of `estimator`, or else the current one. It is neither cloned nor pickled.
@@ -91,9 +91,9 @@ class DaskFocalClassifier(FocalClassifier):
     to be cut into rows alike, and stay in the memory of the cluster until training ends.
 
     Metrics are weighted means over the rows of all workers, the same number on each, so that all workers stop early
-    together, wherever an evaluation set lies. This holds for ``focal_loss``, ``posterior_log_loss`` and every metric
-    function that is a mean over rows; others, areas under curves for instance, become averages over the workers by the
-    weight of their rows. XGBoost's built-in metrics are added up by XGBoost.
+    together, wherever an evaluation set lies. This holds for the log loss and every metric function that is a mean over
+    rows; others, areas under curves for instance, become averages over the workers by the weight of their rows.
+    XGBoost's built-in metrics are added up by XGBoost.
 
     If a worker dies while it trains, both libraries give up: their error is raised, with a note on what happened. The
     cluster and a model fitted before stay usable.
@@ -122,14 +122,13 @@ class DaskFocalClassifier(FocalClassifier):
         self,
         estimator: Any = None,
         *,
-        gamma: float = 2.0,
+        gamma: Gamma = 2.0,
         alpha: Alpha = None,
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,
-        posterior: bool = True,
         client: distributed.Client | None = None,
     ) -> None:
-        super().__init__(estimator, gamma=gamma, alpha=alpha, hessian=hessian, max_step=max_step, posterior=posterior)
+        super().__init__(estimator, gamma=gamma, alpha=alpha, hessian=hessian, max_step=max_step)
         self.client = client
 
     def fit(
@@ -180,10 +179,6 @@ class DaskFocalClassifier(FocalClassifier):
             raise ValueError("DaskFocalClassifier requires y to be passed, but the target y is None")
         library, inner = self._clone_estimator()
         client = self._find_client()
-        fit_params = {
-            name: value.estimator_ if isinstance(value, FocalClassifier) else value
-            for name, value in fit_params.items()
-        }
         pairs = _eval_pairs(eval_set, fit_params)
         _check_fit_params(library, inner, fit_params)
         self._check_features(X, "X", reset=True)
@@ -197,6 +192,7 @@ class DaskFocalClassifier(FocalClassifier):
         classes, counts, totals = train.count(client)
         check_several(classes)
         loss = self._make_loss(classes, totals)
+        fit_params = self._earlier_models(fit_params, library, loss, classes)
         for i, rows in enumerate(valid or []):
             labels, _, eval_totals = rows.count(client)
             _check_known(labels, classes, i)
@@ -245,7 +241,7 @@ class DaskFocalClassifier(FocalClassifier):
         return self._answer(X, "decision_function", predict_params)
 
     def predict_proba(self, X: Any, **predict_params: Any) -> Any:
-        """Class probabilities: posteriors, or sigma or softmax of the margins if `posterior` is False.
+        """Class probabilities: sigmoid or softmax of `decision_function`.
 
         Parameters
         ----------
@@ -310,7 +306,7 @@ class DaskFocalClassifier(FocalClassifier):
     def __sklearn_clone__(self) -> Self:
         params = self.get_params(deep=False)
         params["estimator"] = _clone_without_client(self.estimator)
-        params["alpha"] = clone(self.alpha, safe=False)
+        params |= {name: clone(params[name], safe=False) for name in ("gamma", "alpha")}
         return type(self)(**params)
 
     def __copy__(self) -> Self:

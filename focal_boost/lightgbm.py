@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._booster_check import check_lightgbm
-from focal_boost._lightgbm_text import essence, names_link, stand_alone
+from focal_boost._lightgbm_text import essence, link_of, stand_alone
 from focal_boost._loss_checks import check_n_threads
 from focal_boost._objective import Objective
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
@@ -71,10 +72,10 @@ class FocalObjective(Objective):
     n_threads : int or None, default=None
         Threads for gradients and metrics, where the kernels are compiled. None is the ``num_threads`` of the Dataset
         where it has one, else all processors.
-    scale : float, default=1.0
+    scale : float or None, default=None
         Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
-        of a leaf, least gain); ``loss.log_loss_scale(intercept)`` makes them mean what they mean for the log loss, and
-        is what FocalClassifier uses. Metrics are not scaled.
+        of a leaf, least gain). None makes them mean what they mean for the log loss, whatever gamma and alpha are:
+        ``loss.log_loss_scale(intercept)``. Metrics are not scaled.
 
     Raises
     ------
@@ -87,6 +88,14 @@ class FocalObjective(Objective):
     -----
     Stateless apart from its parameters, hence picklable and safe in threads; no array that is passed in is written
     to. Row weights of the Dataset are applied in gradients and metrics.
+
+    Margins are log-odds, so the booster that `portable` returns predicts the class probabilities. Only those of a loss
+    of ``link="focal"`` mean something else: ``loss.predict_proba(booster.predict(X, raw_score=True))``. While it
+    trains, LightGBM takes raw scores for probabilities in its own metrics, but for those of the order alone (``auc``,
+    ``average_precision``, ``auc_mu``): the log loss is the first that `metric` returns.
+
+    To go on from a model whose trees hold its start (of LightGBM's own log loss, or from `portable`), leave the
+    intercept out; an intercept that would be counted twice is refused.
 
     LightGBM resets the parameters of a booster at the first update with an objective of one's own, which draws the
     columns of the first tree anew (issue 6053) and refuses tables without a splittable feature (issue 5667). Importing
@@ -102,8 +111,8 @@ class FocalObjective(Objective):
     >>> objective = FocalObjective(loss, intercept=loss.fit_intercept_only(y))
     >>> booster = lgb.train({"verbosity": -1, **objective.params}, lgb.Dataset(X, y), 5)
     >>> booster = objective.portable(booster)
-    >>> loss.predict_proba(booster.predict(X, raw_score=True)).shape
-    (200, 2)
+    >>> booster.predict(X).shape
+    (200,)
     """
 
     _takes_labels = False
@@ -154,7 +163,7 @@ class FocalObjective(Objective):
     def metric(
         self, y_true: ArrayLike | None, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
     ) -> list[tuple[str, float, bool]]:
-        """Weighted focal loss and posterior log loss, for `feval` or ``eval_metric=``.
+        """Weighted log loss and focal loss, for `feval` or ``eval_metric=``.
 
         Parameters
         ----------
@@ -168,18 +177,18 @@ class FocalObjective(Objective):
         Returns
         -------
         list of (str, float, bool)
-            ``("focal_loss", value, False)`` and ``("posterior_log_loss", value, False)``: smaller is better.
+            ``("log_loss", value, False)`` and ``("focal_loss", value, False)``: smaller is better.
 
         Notes
         -----
         LightGBM stops early as soon as any metric stops improving; ``first_metric_only=True`` makes it follow the
-        focal loss alone.
+        log loss alone.
         """
         labels, scores, weights, n_threads = self._arguments(y_true, y_pred, sample_weight)
         arguments = labels, scores, weights, n_threads
         return [
+            ("log_loss", self.loss.log_loss(*arguments, intercept=self.intercept), False),
             ("focal_loss", self.loss(*arguments, intercept=self.intercept), False),
-            ("posterior_log_loss", self.loss.posterior_log_loss(*arguments, intercept=self.intercept), False),
         ]
 
     def portable(self, booster: lightgbm.Booster) -> lightgbm.Booster:
@@ -203,7 +212,7 @@ class FocalObjective(Objective):
             If the booster has another number of outputs than the loss, or no trees.
         """
         text = booster.model_to_string(num_iteration=-1)
-        if names_link(text):
+        if link_of(text):
             return booster
         outputs = booster.num_model_per_iteration()
         if outputs != self.loss.n_outputs:
@@ -246,13 +255,29 @@ def _keep_parameters(update: Callable[..., bool]) -> Callable[..., bool]:
     @functools.wraps(update)
     def wrapper(self: lightgbm.Booster, train_set: Any = None, fobj: Any = None) -> bool:
         # The scikit-learn estimators of LightGBM wrap the objective in an object with the attribute func.
-        if isinstance(getattr(fobj, "func", fobj), FocalObjective):
-            # The booster was built without an objective, so there is nothing that the reset could be needed for.
-            self._Booster__set_objective_to_none = True
+        objective = getattr(fobj, "func", fobj)
+        # A booster that was built without an objective has nothing that the reset could be needed for.
+        if isinstance(objective, FocalObjective) and not self._Booster__set_objective_to_none:
+            _check_start(objective, self)
+            self._Booster__set_objective_to_none = self.params.get("objective") in ("none", "custom")
         return update(self, train_set, fobj)
 
     wrapper._focal_boost = True  # type: ignore[attr-defined]
     return wrapper
+
+
+def _check_start(objective: FocalObjective, booster: lightgbm.Booster) -> None:
+    """Refuse an intercept beside an earlier model whose trees hold one."""
+    predictor = getattr(booster, "_Booster__init_predictor", None)
+    if predictor is None or not np.any(objective.intercept):
+        return
+    # LightGBM keeps of the earlier model what its predictor needs: the handle, and not the Booster around it.
+    earlier: Any = types.SimpleNamespace(_handle=predictor._handle, best_iteration=0, pandas_categorical=None)
+    if link_of(lightgbm.Booster.model_to_string(earlier, num_iteration=1)):
+        raise ValueError(
+            f"init_model has its start in its trees, and intercept={objective.intercept!r} would be added to it: go on "
+            "with FocalObjective(loss, scale=objective.scale), without an intercept"
+        )
 
 
 if not hasattr(lightgbm.Booster.update, "_focal_boost"):
@@ -262,8 +287,11 @@ if not hasattr(lightgbm.Booster.update, "_focal_boost"):
 # ---------------------------------------------------------------------------------------------------------------------
 # LGBMClassifier, for FocalClassifier
 
-# Metrics of LightGBM that only look at the order of raw scores within a class, and its words for none.
-_RANKING_METRICS = {"auc", "average_precision", "auc_mu"}
+# What the log loss is called, for two classes and more; it is computed here.
+_LOG_LOSSES = ("binary_logloss", "multi_logloss")
+
+# Metrics of LightGBM that only look at the order of raw scores, for two classes and more, and its words for none.
+_RANKING_METRICS = ({"auc", "average_precision"}, {"auc_mu"})
 _NO_METRIC = {"", "none", "null", "custom", "na"}
 _METRIC_NAMES = ("metric", "metrics", "metric_types")
 
@@ -345,21 +373,43 @@ def _finds_gpu() -> bool:
 
 def _check_metrics(metric: Any, name: str) -> list[Any]:
     """Metrics as a list; those that would be computed on raw scores as if on probabilities are refused."""
+    metrics: list[Any] = []
     if metric is None:
-        return []
-    metrics = list(metric) if isinstance(metric, (list, tuple, set)) else [metric]
-    for one in metrics:
-        if not isinstance(one, str) and not callable(one):
+        return metrics
+    for one in metric if isinstance(metric, (list, tuple, set)) else [metric]:
+        if callable(one) and name == "eval_metric":
+            metrics.append(one)
+            continue
+        if not isinstance(one, str):
             raise TypeError(
-                f"{name}={one!r} is neither the name of a metric nor a function (y_true, y_proba): pass one"
+                f"{name}={one!r} is not the name of a metric: pass one, or to eval_metric of fit a function "
+                "(y_true, y_proba)"
             )
-        if isinstance(one, str) and not set(one.lower().split(",")) <= _RANKING_METRICS | _NO_METRIC:
+        names = one.lower().split(",")
+        known = {*_LOG_LOSSES, *_RANKING_METRICS[0], *_RANKING_METRICS[1]}
+        if not set(names) <= known | _NO_METRIC:
             raise ValueError(
-                f"{name}={one!r} would be computed on raw scores, not probabilities: focal_loss and posterior_log_loss "
-                f"are reported without asking; name one of {sorted(_RANKING_METRICS)}, or pass a function "
-                "(y_true, y_proba) to eval_metric, which gets posterior probabilities"
+                f"{name}={one!r} would be computed on raw scores, not probabilities: name one of {sorted(known)}, or "
+                "pass a function (y_true, y_proba) to eval_metric, which gets probabilities"
             )
+        metrics += names
     return metrics
+
+
+def log_loss_name(n_classes: int) -> str:
+    """Name of the log loss among the metrics."""
+    return _LOG_LOSSES[n_classes > 2]
+
+
+def _log_loss(objective: FocalObjective) -> Any:
+    """LightGBM's own log loss, as a function of raw scores."""
+    name = log_loss_name(objective.loss.n_classes)
+
+    def score(y_true: np.ndarray, raw_scores: np.ndarray, weight: Any) -> tuple[str, float, bool]:
+        value = objective.loss.log_loss(y_true, raw_scores, weight, objective.n_threads, intercept=objective.intercept)
+        return name, value, False
+
+    return score
 
 
 def fit_estimator(
@@ -397,8 +447,17 @@ def fit_estimator(
         On a cluster, what adds up metrics.
     """
     fit_params = dict(fit_params)
-    own_metrics = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
     params = estimator.get_params()
+    given = {name: params[name] for name in _METRIC_NAMES if params.get(name) is not None}
+    of_params = [metric for name, value in given.items() for metric in _check_metrics(value, name)]
+    of_fit = _check_metrics(fit_params.pop("eval_metric", None), "eval_metric")
+    log_loss = log_loss_name(loss.n_classes)
+    ranking = _RANKING_METRICS[loss.n_classes > 2]
+    for metric in (*of_params, *of_fit):
+        if isinstance(metric, str) and metric not in {log_loss, *ranking, *_NO_METRIC}:
+            raise ValueError(
+                f"{metric!r} is no metric of {loss.n_classes} classes: {log_loss} and {sorted(ranking)} are"
+            )
     if over_workers is None:
         _check_device(params)
     _check_stopping(params, fit_params.get("callbacks"), eval_set)
@@ -410,10 +469,13 @@ def fit_estimator(
     n_threads = _threads(params) if n_threads is None else n_threads
     objective = FocalObjective(loss, None if started else intercept, n_threads, scale=scale)
 
-    # LGBMClassifier would add a log loss of raw scores by itself.
-    silenced = {} if any(params.get(name) is not None for name in _METRIC_NAMES) else {"metric": "None"}
-    estimator.set_params(objective=objective, **silenced)
-    metrics = [objective.metric, *(_on_posterior(metric, objective) for metric in own_metrics)]
+    # LightGBM would compute its log loss, which is the default here as there, on raw scores.
+    name_of_metrics = next(iter(given), "metric")
+    built_in = [metric for metric in of_params if metric not in _LOG_LOSSES]
+    estimator.set_params(objective=objective, **{name_of_metrics: built_in or "None"})
+    metrics = [_on_probabilities(metric, objective) for metric in of_fit if metric not in _LOG_LOSSES]
+    if not given or log_loss in [*of_params, *of_fit]:
+        metrics = [_log_loss(objective), *metrics]
     fit_params["eval_metric"] = metrics if over_workers is None else [over_workers.metric(m) for m in metrics]
     fit_params.update(_eval_arguments(estimator, eval_set))
 
@@ -421,29 +483,35 @@ def fit_estimator(
 
     estimator._Booster = objective.portable(estimator.booster_)
     # What is left is an ordinary estimator whose booster knows its link (set_params resets _objective too).
-    estimator.set_params(objective=None)
+    estimator.set_params(objective=None, **given)
     estimator._objective = "binary" if loss.n_outputs == 1 else "multiclass"
-    for name in silenced:
-        estimator._other_params.pop(name, None)
-        estimator.__dict__.pop(name, None)
+    if not given:
+        estimator._other_params.pop(name_of_metrics)
+        estimator.__dict__.pop(name_of_metrics)
 
 
-def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
-    """Return a model to continue as LightGBM takes it.
+# Of objectives whose margins are log-odds, as those of a focal loss are.
+_LINKS = {1: ("binary sigmoid:1", "cross_entropy"), 2: ("multiclass num_class:",)}
+
+
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss, n_features: int) -> lightgbm.Booster:
+    """Return the booster of a model to continue, of a focal loss or of LightGBM's own log loss.
 
     Parameters
     ----------
     earlier : Booster, LGBMClassifier, str or PathLike
     loss : BinaryFocalLoss or MulticlassFocalLoss
+    n_features : int
 
     Returns
     -------
-    Booster, LGBMClassifier, str or PathLike
+    Booster
 
     Raises
     ------
     ValueError
-        If its number of outputs is another than that of the loss, or its intercept is not in its trees.
+        If its outputs or features are others than those of this training, its margins are no log-odds, or its
+        intercept is not in its trees.
     """
     _check_model(earlier)
     booster = earlier.booster_ if isinstance(earlier, lightgbm.LGBMModel) else earlier
@@ -454,16 +522,23 @@ def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> 
             raise ValueError(
                 f"init_model={os.fspath(earlier)!r} is not a model that LightGBM reads: {error}"
             ) from error
-    if isinstance(booster, lightgbm.Booster):
-        outputs = booster.num_model_per_iteration()
-        if outputs != loss.n_outputs:
-            raise ValueError(f"init_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
-        if not names_link(booster.model_to_string(num_iteration=1)):
-            raise ValueError(
-                "init_model was trained with an objective of one's own, and its intercept is not in its trees: pass "
-                "objective.portable(booster) of the FocalObjective that trained it"
-            )
-    return earlier
+    outputs = booster.num_model_per_iteration()
+    if outputs != loss.n_outputs:
+        raise ValueError(f"init_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+    link = link_of(booster.model_to_string(num_iteration=1))
+    if link is None:
+        raise ValueError(
+            "init_model was trained with an objective of one's own, and its intercept is not in its trees: pass "
+            "objective.portable(booster) of the FocalObjective that trained it"
+        )
+    if not link.startswith(_LINKS[min(outputs, 2)]):
+        raise ValueError(
+            f"init_model has the objective {link!r}, whose margins are no log-odds: continue a model of "
+            f"{' or '.join(_LINKS[min(outputs, 2)])}"
+        )
+    if booster.num_feature() != n_features:
+        raise ValueError(f"init_model has {booster.num_feature()} features, but X has {n_features}")
+    return booster
 
 
 def _threads(params: dict[str, Any]) -> int | None:
@@ -480,8 +555,8 @@ def _eval_arguments(estimator: Any, eval_set: list[tuple[Any, np.ndarray]] | Non
     return {"eval_set": eval_set}
 
 
-def _on_posterior(metric: Any, objective: FocalObjective) -> Any:
-    """Let a metric function of the user see posterior probabilities, with as many arguments as it takes."""
+def _on_probabilities(metric: Any, objective: FocalObjective) -> Any:
+    """Let a metric function of the user see probabilities, with as many arguments as it takes."""
     if not callable(metric):
         return metric
 
@@ -790,7 +865,7 @@ def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any
     if given:
         raise ValueError(
             f"early stopping is asked for by {given[0]}: take that out and set early_stopping_rounds of "
-            "FocalClassifierCV, which follows the posterior log loss of the held-out rows"
+            "FocalClassifierCV, which follows the log loss of the held-out rows"
         )
     is_dart = any(params.get(name) == "dart" for name in ("boosting_type", "boosting", "boost"))
     if patience is not None and is_dart:
@@ -800,23 +875,28 @@ def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any
         )
 
 
-def fold_arguments(estimator: Any, sample_weight: np.ndarray | None, patience: int | None) -> dict[str, Any]:
+def fold_arguments(
+    estimator: Any, n_classes: int, sample_weight: np.ndarray | None, patience: int | None
+) -> dict[str, Any]:
     """Arguments of ``fit`` with which one evaluation set is weighted and, where asked for, stops the training.
 
     Parameters
     ----------
     estimator : LGBMClassifier
-        A clone that belongs to the caller.
+        A clone that belongs to the caller: the log loss becomes its only metric.
+    n_classes : int
     sample_weight : ndarray of shape (n,) or None
         Weights of the evaluation set.
     patience : int or None
-        Rounds without a lower posterior log loss after which training stops.
+        Rounds without a lower log loss after which training stops.
 
     Returns
     -------
     dict
     """
-    stop = [] if patience is None else [_StopOnPosterior(patience)]
+    params = estimator.get_params()
+    estimator.set_params(**{name: None for name in _METRIC_NAMES if params.get(name) is not None})
+    stop = [] if patience is None else [lightgbm.early_stopping(patience, verbose=False)]
     weights = None if sample_weight is None else [sample_weight]
     return {"eval_sample_weight": weights, "callbacks": stop}
 
@@ -825,26 +905,3 @@ def set_rounds(estimator: Any, n_rounds: int) -> None:
     """Let an unfitted estimator train this many rounds, whatever name it was given them by."""
     given = [name for name in _ROUND_NAMES if estimator.get_params().get(name) is not None]
     estimator.set_params(n_estimators=n_rounds, **dict.fromkeys(given, n_rounds))
-
-
-class _StopOnPosterior:
-    """Callback that stops when the posterior log loss of the evaluation set has not fallen for some rounds.
-
-    LightGBM's own follows all metrics, or the first, which is the focal loss.
-    """
-
-    def __init__(self, patience: int) -> None:
-        # After metrics are recorded; LightGBM looks for it in the instance.
-        self.order = 30
-        self.before_iteration = False
-        self.patience = patience
-        self.lowest = np.inf
-        self.best: tuple[int, Any] = (0, [])
-
-    def __call__(self, env: Any) -> None:
-        value = next(entry[2] for entry in env.evaluation_result_list if entry[1] == "posterior_log_loss")
-        if value < self.lowest:
-            self.lowest = value
-            self.best = (env.iteration, env.evaluation_result_list)
-        if env.iteration - self.best[0] >= self.patience or env.iteration == env.end_iteration - 1:
-            raise lightgbm.callback.EarlyStopException(*self.best)

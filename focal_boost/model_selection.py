@@ -1,6 +1,6 @@
 """Choice of gamma and alpha by cross-validation, where plain log loss (gamma = 0) always takes part.
 
-Focal losses of different gamma cannot be compared; scores of the posterior probabilities can.
+Focal losses of different gamma cannot be compared; scores of the probabilities can.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from focal_boost._adapter import names
 from focal_boost._typing import AnyArray, FloatArray, Hessian, Splitter
 from focal_boost._validation import check_sample_weight, encode
-from focal_boost.classifier import Alpha, FocalClassifier
+from focal_boost.classifier import Alpha, FocalClassifier, Gamma
 
 if TYPE_CHECKING:
     from lightgbm import LGBMClassifier
@@ -76,8 +76,8 @@ _REFUSED = {
 class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     """FocalClassifier with gamma and alpha chosen by cross-validation.
 
-    Every candidate is scored on posterior probabilities of held-out rows, a scale on which different gamma and alpha
-    can be compared; gamma = 0, the plain log loss, is always among them, and `verdict_` says whether focal loss beat
+    Every candidate is scored on probabilities of held-out rows, a scale on which different gamma and alpha can be
+    compared; gamma = 0, the plain log loss, is always among them, and `verdict_` says whether focal loss beat
     it by more than the folds differ. The best candidate is trained again on all rows.
 
     Parameters
@@ -85,8 +85,9 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     estimator : XGBClassifier, XGBRFClassifier or LGBMClassifier, default=None
         Unfitted; it is cloned and never touched. None is ``LGBMClassifier()``. Its ``n_estimators`` is the largest
         number of rounds.
-    gammas : sequence of float, default=(0, 0.5, 1, 2, 5)
-        Focusing parameters to try, each >= 0. If 0 is left out it is added in front.
+    gammas : sequence, default=(0, 0.5, 1, 2, 5)
+        Focusing parameters to try, each as `FocalClassifier` takes it: a number >= 0, or one for each class in a
+        sequence or a mapping from label. If 0 is left out it is added in front.
     alphas : sequence, default=(None,)
         Class weights to try, each as `FocalClassifier` takes it, with every gamma: ``(None, "balanced", 0.25)``.
     hessian : {"expected", "exact"}, default="expected"
@@ -100,8 +101,8 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     scoring : str or callable, default="neg_log_loss"
         A scorer of scikit-learn by name, or a function ``(estimator, X, y)``; larger is better.
     early_stopping_rounds : int or None, default=50
-        A fold stops when the posterior log loss of the rows that it holds out has not fallen for this many rounds,
-        and is scored at its best round. None trains all rounds of the estimator.
+        A fold stops when the log loss of the rows that it holds out has not fallen for this many rounds, and is scored
+        at its best round. None trains all rounds of the estimator.
     racing : bool, default=True
         True gives up candidates that will hardly win, see the notes. False trains every candidate in every fold with
         the full patience.
@@ -162,8 +163,8 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
     **Verdict.** A paired t-test over the folds, two-sided at 5 %, with the variance corrected for the rows that the
     trainings share [2]_. It is not corrected for the choice of the best among several candidates.
 
-    The trees, not their ranking, are chosen: alpha is undone in the posterior. Scores such as ``average_precision``
-    do not see the scale of probabilities; rounds still follow the posterior log loss.
+    Neither gamma nor alpha changes what a probability means. Scores such as ``average_precision`` do not see the scale
+    of probabilities; rounds still follow the log loss.
 
     References
     ----------
@@ -203,7 +204,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         self,
         estimator: XGBClassifier | LGBMClassifier | None = None,
         *,
-        gammas: Iterable[float] = (0, 0.5, 1, 2, 5),
+        gammas: Iterable[Gamma] = (0, 0.5, 1, 2, 5),
         alphas: Iterable[Alpha] = (None,),
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,
@@ -347,7 +348,7 @@ class FocalClassifierCV(ClassifierMixin, BaseEstimator):
         return self.best_estimator_.decision_function(X, **predict_params)
 
     def predict_proba(self, X: Any, **predict_params: Any) -> FloatArray:
-        """Posterior probabilities of the best model.
+        """Class probabilities of the best model.
 
         Parameters
         ----------
@@ -430,7 +431,7 @@ class _Data:
 
 def _candidates(gammas: Any, alphas: Any) -> list[dict[str, Any]]:
     """All pairs, gamma = 0 among them, each once, in the order given."""
-    if isinstance(gammas, (str, Real)) or not isinstance(gammas, Iterable):
+    if isinstance(gammas, (str, Real, Mapping)) or not isinstance(gammas, Iterable):
         raise ValueError(f"gammas={gammas!r} is not a sequence of candidates; for a single one pass gammas=(2.0,)")
     if isinstance(alphas, (str, Real, Mapping)) or not isinstance(alphas, Iterable):
         raise ValueError(
@@ -440,18 +441,31 @@ def _candidates(gammas: Any, alphas: Any) -> list[dict[str, Any]]:
     for name, values, example in (("gammas", gammas, "(0, 1, 2)"), ("alphas", alphas, "(None,)")):
         if not values:
             raise ValueError(f"{name} is empty, so that there is nothing to choose from; pass {name}={example}")
+    distinct: dict[Any, Any] = {}
     for gamma in gammas:
-        if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
-            raise ValueError(f"gammas holds {gamma!r}, which is not a finite number >= 0: remove it")
-    if 0 not in gammas:
-        gammas = [0.0, *gammas]
-    distinct = {float(gamma): None for gamma in gammas}
-    return [{"gamma": gamma, "alpha": alpha} for gamma in distinct for alpha in alphas]
+        values = list(gamma.values()) if isinstance(gamma, Mapping) else np.ravel(gamma).tolist()
+        if not values or any(
+            isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf
+            for value in values
+        ):
+            raise ValueError(f"gammas holds {gamma!r}, which is not a finite number >= 0, or one a class: remove it")
+        if np.ndim(gamma) == 0 and not isinstance(gamma, Mapping):
+            gamma = float(gamma)
+        key = tuple(gamma.items()) if isinstance(gamma, Mapping) else tuple(values) if np.ndim(gamma) else gamma
+        distinct.setdefault(key, gamma)
+    if 0.0 not in distinct:
+        distinct = {0.0: 0.0, **distinct}
+    return [{"gamma": gamma, "alpha": alpha} for gamma in distinct.values() for alpha in alphas]
+
+
+def _is_zero(candidate: dict[str, Any]) -> bool:
+    gamma = candidate["gamma"]
+    return isinstance(gamma, float) and gamma == 0
 
 
 def _reference(candidates: list[dict[str, Any]]) -> int:
     """Place of the plain log loss: gamma = 0 with the first alpha."""
-    return next(i for i, candidate in enumerate(candidates) if candidate["gamma"] == 0)
+    return next(i for i, candidate in enumerate(candidates) if _is_zero(candidate))
 
 
 def _check_patience(patience: Any) -> int | None:
@@ -568,7 +582,8 @@ def _fit_and_score(
     library, model.estimator = model._clone_estimator()
     X, y, weight = data.rows(train)
     held_X, held_y, held_weight = data.rows(test)
-    own = library.fold_arguments(model.estimator, held_weight, patience)
+    n_classes = len(np.unique(data.y))
+    own = library.fold_arguments(model.estimator, n_classes, held_weight, patience)
     if data.fit_params.get("callbacks"):
         own["callbacks"] = [*data.fit_params["callbacks"], *own.get("callbacks", ())]
     model.fit(X, y, weight, eval_set=[(held_X, held_y)], **{**data.fit_params, **own})
@@ -577,7 +592,7 @@ def _fit_and_score(
     if not math.isfinite(score):
         raise ValueError(f"scoring gives {score!r} for {candidate}: candidates are compared by finite scores")
     (log,) = model.evals_result_.values()
-    losses = log["posterior_log_loss"]
+    losses = log[library.log_loss_name(n_classes)]
     best, longest = _improvements(losses)
     return _Fold(
         score=score,
@@ -694,7 +709,7 @@ class _Progress:
 
     def step(self, candidate: dict[str, Any], split: int, result: _Fold) -> None:
         self.done += 1
-        said = f"gamma={candidate['gamma']:g}, alpha={candidate['alpha']!r}, fold {split}: {result.score:.5g}"
+        said = f"{_describe(candidate, tell_alpha=True)}, fold {split}: {result.score:.5g}"
         if self.bar is not None:
             self.bar.set_postfix_str(said, refresh=False)
             self.bar.update()
@@ -734,7 +749,8 @@ def _cv_results(
     for name in ("fit_time", "score_time"):
         seconds = _matrix(results, n_candidates, n_splits, name)
         table[f"mean_{name}"], table[f"std_{name}"] = np.nanmean(seconds, axis=1), np.nanstd(seconds, axis=1)
-    for name, dtype in (("gamma", np.float64), ("alpha", object)):
+    plain = all(isinstance(candidate["gamma"], float) for candidate in candidates)
+    for name, dtype in (("gamma", np.float64 if plain else object), ("alpha", object)):
         column = np.ma.masked_all(n_candidates, dtype=dtype)
         for i, candidate in enumerate(candidates):
             column[i] = candidate[name]
@@ -760,7 +776,7 @@ def _verdict(
     of_best, of_reference = (sign * scores[i].mean() for i in (best, reference))
     weighted = candidates[reference]["alpha"]
     log_loss_name = "plain log loss" if weighted is None else f"log loss with alpha={weighted!r}"
-    if candidates[best]["gamma"] == 0 and best == reference:
+    if best == reference:
         return f"{log_loss_name} is as good here: no gamma had a better {name} than {of_reference:.4g} at gamma=0"
     won = _describe(candidates[best], tell_alpha=any(candidate["alpha"] is not None for candidate in candidates))
     p = _corrected_p_value(scores[best] - scores[reference], sizes)
@@ -781,7 +797,8 @@ def _name(scoring: Any) -> tuple[str, int]:
 
 
 def _describe(candidate: dict[str, Any], tell_alpha: bool) -> str:
-    gamma = f"gamma={candidate['gamma']:g}"
+    value = candidate["gamma"]
+    gamma = f"gamma={value:g}" if isinstance(value, float) else f"gamma={value!r}"
     return f"{gamma}, alpha={candidate['alpha']!r}" if tell_alpha else gamma
 
 

@@ -49,10 +49,10 @@ class FocalObjective(Objective):
     n_threads : int or None, default=None
         Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the DMatrix where
         it has one, else all processors.
-    scale : float, or ndarray of shape (K,) for K labels, default=1.0
+    scale : float, ndarray of shape (K,) for K labels, or None, default=None
         Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
-        of a leaf, least gain); ``loss.log_loss_scale(intercept)`` makes them mean what they mean for the log loss, and
-        is what FocalClassifier uses. Metrics are not scaled.
+        of a leaf, least gain). None makes them mean what they mean for the log loss, whatever gamma and alpha are:
+        ``loss.log_loss_scale(intercept)``. Metrics are not scaled.
 
     Raises
     ------
@@ -67,8 +67,10 @@ class FocalObjective(Objective):
     to. Row weights of the DMatrix are applied in gradients and metrics.
 
     A callable objective together with the objective string in `params` makes a model file that needs no Python code:
-    the file names XGBoost's own logistic or softmax link, and ``predict`` gives sigma(margin) or softmax(margin).
-    The class posterior is ``loss.predict_proba(booster.predict(data, output_margin=True))``.
+    the file names XGBoost's own logistic or softmax link. Margins are log-odds, so ``predict`` gives the class
+    probabilities, and XGBoost's own metrics (``logloss`` or ``mlogloss`` unless others are named) are right. Only a
+    loss of ``link="focal"`` has margins of another meaning:
+    ``loss.predict_proba(booster.predict(data, output_margin=True))``.
 
     An estimator of XGBoost asks the objective for gradients alone, so it has to be told where to start:
     ``XGBClassifier(objective=objective, base_score=objective.params["base_score"])``. Left out, boosting starts from 0
@@ -90,9 +92,9 @@ class FocalObjective(Objective):
     >>> loss = BinaryFocalLoss(gamma=2.0)
     >>> objective = FocalObjective(loss, intercept=loss.fit_intercept_only(y))
     >>> dtrain = xgb.DMatrix(X, y)
-    >>> booster = xgb.train(objective.params, dtrain, 5, obj=objective, custom_metric=objective.metric)
-    >>> loss.predict_proba(booster.predict(dtrain, output_margin=True)).shape
-    (200, 2)
+    >>> booster = xgb.train(objective.params, dtrain, 5, obj=objective)
+    >>> booster.predict(dtrain).shape
+    (200,)
     """
 
     _takes_labels = True
@@ -162,7 +164,7 @@ class FocalObjective(Objective):
     def metric(self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
     def metric(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[tuple[str, float]] | float:
-        """Weighted posterior log loss and focal loss on margins, for `custom_metric` or ``eval_metric=``.
+        """Weighted focal loss and log loss on margins, for `custom_metric` or ``eval_metric=``.
 
         Parameters
         ----------
@@ -176,28 +178,22 @@ class FocalObjective(Objective):
         Returns
         -------
         list of (str, float), or float
-            For XGBoost's own form ``posterior_log_loss``, ``focal_loss`` and ``log_focal_loss``; for its scikit-learn
-            estimators, which take one number, the focal loss.
+            For XGBoost's own form ``focal_loss`` and then ``log_loss``, the place that early stopping follows; for its
+            scikit-learn estimators, which take one number, the focal loss.
 
         Notes
         -----
-        XGBoost hands values of its own metrics functions on with six decimals, so that a focal loss of 3e-7 would be
-        read as 0 and end early stopping. The natural logarithm of the focal loss comes last, the place that early
-        stopping follows, and keeps a relative precision of 1e-6 however small the loss is.
+        XGBoost hands values of metric functions on with six decimals. Its built-in ``logloss`` and ``mlogloss``, which
+        are the log loss too (but for ``link="focal"``), keep all of them: early stopping has no need of this method.
 
         In distributed training, where XGBoost averages over workers whatever they report, each reports the mean over
         the rows of all of them.
         """
         if isinstance(y_pred, xgboost.DMatrix):
             labels, weights = _labels_and_weights(y_pred)
-            posterior, focal = _means(
-                [self.loss.posterior_log_loss, self.loss], labels, y_true, weights, self._threads(y_pred)
-            )
-            return [
-                ("posterior_log_loss", posterior),
-                ("focal_loss", focal),
-                ("log_focal_loss", math.log(focal) if focal > 0 else -math.inf),
-            ]
+            functions = {"focal_loss": self.loss, "log_loss": self.loss.log_loss}
+            values = _means(list(functions.values()), labels, y_true, weights, self._threads(y_pred))
+            return list(zip(functions, values, strict=True))
         return _means([self.loss], y_true, y_pred, sample_weight, self.n_threads)[0]
 
     def _threads(self, data: xgboost.DMatrix) -> int | None:
@@ -465,10 +461,6 @@ def fit_estimator(
     _check_base_score(estimator.base_score, loss, y.shape[1] if y.ndim == 2 else 1)
     n_threads = estimator.n_jobs if n_threads is None else n_threads
     own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
-    named = own["eval_metric"]
-    named = [] if named is None else [named] if isinstance(named, str) or callable(named) else list(named)
-    functions = [metric for metric in named if callable(metric)]
-    metrics = _Metrics(loss, functions, n_threads, follow=_name(named[-1]) if named else "focal_loss")
     if intercept is None:
         intercept = loss.fit_intercept_only(y, sample_weight)
     # Unless the user's own base_score, margins or earlier model give the start.
@@ -477,17 +469,12 @@ def fit_estimator(
     objective = FocalObjective(loss, start, n_threads, scale=loss.log_loss_scale(intercept))
 
     estimator.objective = objective
-    # A list of functions alone is not taken.
-    built_in = [metric for metric in named if not callable(metric)]
-    estimator.eval_metric = [*built_in, metrics.score] if built_in else metrics.score
-    is_forest = isinstance(estimator, xgboost.XGBRFClassifier)
-    if not is_forest:  # whose single round allows no callbacks
+    estimator.eval_metric = _on_probabilities(own["eval_metric"], loss)
+    if not isinstance(estimator, xgboost.XGBRFClassifier):  # whose single round allows no callbacks
         updates = rounds.Rounds(objective, _labels_and_weights, X if isinstance(X, np.ndarray) else None)
-        estimator.callbacks = [updates, metrics, *(own["callbacks"] or [])]
+        estimator.callbacks = [updates, *(own["callbacks"] or [])]
     if own["base_score"] is None and fit_params.get("xgb_model") is None:
         estimator.base_score = objective.params["base_score"]
-    silenced = {} if named else {"disable_default_eval_metric": True}
-    estimator.set_params(**silenced)
 
     try:
         estimator.fit(X, y, sample_weight=sample_weight, eval_set=eval_set, **fit_params)
@@ -499,44 +486,57 @@ def fit_estimator(
             ) from error
         raise
 
-    if is_forest and eval_set is not None:
-        metrics.complete(estimator.evals_result_)
     # What is left is an ordinary estimator whose booster knows its link; the user's own settings are back in place.
     estimator.objective = objective.params["objective"]
     for name, value in own.items():
         setattr(estimator, name, value)
-    for name in silenced:
-        estimator.kwargs.pop(name, None)
-        estimator.__dict__.pop(name, None)
 
 
-def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
-    """Return a model to continue as XGBoost takes it.
+# Objectives whose margins are log-odds, as those of a focal loss are.
+_LINKS = {1: ("binary:logistic", "binary:logitraw", "reg:logistic"), 2: ("multi:softprob", "multi:softmax")}
+
+
+def check_earlier(earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss, n_features: int) -> xgboost.Booster:
+    """Return the booster of a model to continue, of a focal loss or of XGBoost's own log loss.
 
     Parameters
     ----------
     earlier : Booster, XGBClassifier, str or PathLike
     loss : BinaryFocalLoss or MulticlassFocalLoss
+    n_features : int
 
     Returns
     -------
-    Booster, XGBClassifier or str
+    Booster
+        Up to its best round where it was stopped early, and no longer with a note of that one, which predictions would
+        go up to for ever.
 
     Raises
     ------
     ValueError
-        If its number of outputs is another than that of the loss.
+        If its outputs or features are others than those of this training, or its margins are no log-odds.
     """
     _check_model(earlier)
-    if isinstance(earlier, os.PathLike):
-        return os.fspath(earlier)
-    booster = earlier.get_booster() if isinstance(earlier, xgboost.XGBModel) else earlier
-    if isinstance(booster, xgboost.Booster):
-        learner = json.loads(booster.save_config())["learner"]["learner_model_param"]
-        outputs = max(int(learner["num_class"]), 1)
-        if outputs != loss.n_outputs:
-            raise ValueError(f"xgb_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
-    return earlier
+    if isinstance(earlier, xgboost.XGBModel):
+        booster = earlier.get_booster()
+    else:
+        booster = earlier if isinstance(earlier, xgboost.Booster) else xgboost.Booster(model_file=os.fspath(earlier))
+    learner = json.loads(booster.save_config())["learner"]
+    outputs = max(int(learner["learner_model_param"]["num_class"]), 1)
+    if outputs != loss.n_outputs:
+        raise ValueError(f"xgb_model has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+    if (link := learner["objective"]["name"]) not in _LINKS[min(outputs, 2)]:
+        raise ValueError(
+            f"xgb_model has the objective {link!r}, whose margins are no log-odds: continue a model of "
+            f"{' or '.join(_LINKS[min(outputs, 2)])}, or of a FocalObjective with its params"
+        )
+    if booster.num_features() != n_features:
+        raise ValueError(f"xgb_model has {booster.num_features()} features, but X has {n_features}")
+    if (best := booster.attr("best_iteration")) is not None:
+        is_linear = learner["gradient_booster"]["name"] == "gblinear"  # whose rounds are no parts
+        booster = booster.copy() if is_linear else booster[: int(best) + 1]
+        booster.set_attr(best_iteration=None, best_score=None)
+    return booster
 
 
 def check_frame(X: Any) -> None:
@@ -645,7 +645,7 @@ def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any
         raise ValueError(
             f"the estimator stops early by itself (early_stopping_rounds={estimator.early_stopping_rounds!r}, "
             f"callbacks={estimator.callbacks!r}): take that out of it and set early_stopping_rounds of "
-            "FocalClassifierCV, which follows the posterior log loss of the held-out rows"
+            "FocalClassifierCV, which follows the log loss of the held-out rows"
         )
     kind = "XGBRFClassifier" if isinstance(estimator, xgboost.XGBRFClassifier) else f"booster={estimator.booster!r}"
     if patience is not None and kind in ("XGBRFClassifier", "booster='dart'", "booster='gblinear'"):
@@ -655,29 +655,39 @@ def check_search(estimator: Any, patience: int | None, fit_params: dict[str, Any
         )
 
 
-def fold_arguments(estimator: Any, sample_weight: np.ndarray | None, patience: int | None) -> dict[str, Any]:
+def fold_arguments(
+    estimator: Any, n_classes: int, sample_weight: np.ndarray | None, patience: int | None
+) -> dict[str, Any]:
     """Arguments of ``fit`` with which one evaluation set is weighted and, where asked for, stops the training.
 
     Parameters
     ----------
     estimator : XGBClassifier or XGBRFClassifier
-        A clone that belongs to the caller: early stopping becomes one of its callbacks.
+        A clone that belongs to the caller: the log loss becomes its only metric, early stopping one of its callbacks.
+    n_classes : int
     sample_weight : ndarray of shape (n,) or None
         Weights of the evaluation set.
     patience : int or None
-        Rounds without a lower posterior log loss after which training stops.
+        Rounds without a lower log loss after which training stops.
 
     Returns
     -------
     dict
     """
+    name = log_loss_name(n_classes)
+    estimator.set_params(eval_metric=name)
     if patience is not None:
         stop = xgboost.callback.EarlyStopping(
-            rounds=patience, metric_name="posterior_log_loss", data_name="validation_0", maximize=False
+            rounds=patience, metric_name=name, data_name="validation_0", maximize=False
         )
         estimator.set_params(callbacks=[*(estimator.callbacks or []), stop])
     weights = None if sample_weight is None else [sample_weight]
     return {"sample_weight_eval_set": weights, "verbose": False}
+
+
+def log_loss_name(n_classes: int) -> str:
+    """Name of the log loss among the metrics."""
+    return "logloss" if n_classes == 2 else "mlogloss"
 
 
 def set_rounds(estimator: Any, n_rounds: int) -> None:
@@ -692,72 +702,23 @@ def _stops_early(estimator: Any) -> bool:
     )
 
 
-def _name(metric: Any) -> str:
-    return metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+def _on_probabilities(metric: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) -> Any:
+    """Let metric functions of the user see probabilities; XGBoost hands margins to those beside an objective."""
+    if isinstance(metric, (list, tuple)):
+        return [_on_probabilities(one, loss) for one in metric]
+    if not callable(metric):
+        return metric
 
+    def of_rows(y_true: np.ndarray, margins: np.ndarray, sample_weight: Any) -> float:
+        proba = loss.predict_proba(margins)
+        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(metric(y_true, proba[:, 1] if margins.ndim == 1 else proba, **weighted))
 
-class _Metrics(xgboost.callback.TrainingCallback):
-    """Focal loss, posterior log loss and the user's metric functions, in full precision.
+    def score(y_true: np.ndarray, margins: np.ndarray, sample_weight: Any = None) -> float:
+        return _means([of_rows], y_true, margins, sample_weight)[0]
 
-    XGBoost's scikit-learn estimators call one metric function, and format its value with six decimals. `score` is
-    that function: it computes everything and keeps it. As the first of the callbacks this object then puts the exact
-    values into the log that later callbacks, early stopping among them, read.
-    """
-
-    def __init__(
-        self,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        functions: list[Any],
-        n_threads: int | None,
-        follow: str,
-    ) -> None:
-        super().__init__()
-        self.loss = loss
-        self.functions = functions
-        self.n_threads = n_threads
-        self.follow = follow
-        self.scores: list[dict[str, float]] = []
-
-        def focal_loss(y_true: np.ndarray, y_score: np.ndarray, sample_weight: Any = None) -> float:
-            values = self._evaluate(y_true, y_score, sample_weight)
-            self.scores.append(values)
-            return values["focal_loss"]
-
-        self.score = focal_loss
-
-    def _evaluate(self, y_true: np.ndarray, margins: np.ndarray, sample_weight: Any) -> dict[str, float]:
-        functions = {
-            "posterior_log_loss": self.loss.posterior_log_loss,
-            "focal_loss": self.loss,
-            **{_name(function): self._on_posterior(function) for function in self.functions},
-        }
-        values = _means(list(functions.values()), y_true, margins, sample_weight, self.n_threads)
-        return dict(zip(functions, values, strict=True))
-
-    def _on_posterior(self, function: Any) -> Callable[..., float]:
-        """A metric function of the user, on margins."""
-
-        def score(y_true: np.ndarray, margins: np.ndarray, sample_weight: Any, n_threads: int | None) -> float:
-            proba = self.loss.predict_proba(margins)
-            weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-            return float(function(y_true, proba[:, 1] if margins.ndim == 1 else proba, **weighted))
-
-        return score
-
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Complete the log of this round."""
-        self.complete(evals_log)
-        return False
-
-    def complete(self, evals_log: Any) -> None:
-        """Put exact values into the last round of a log, the metric that early stopping follows in the last place."""
-        for log, values in zip(evals_log.values(), self.scores, strict=True):
-            log["focal_loss"].pop()
-            for name, value in values.items():
-                log.setdefault(name, []).append(value)
-            if next(reversed(log)) != self.follow:
-                log[self.follow] = log.pop(self.follow)
-        self.scores.clear()
+    score.__name__ = getattr(metric, "__name__", type(metric).__name__)
+    return score
 
 
 # ---------------------------------------------------------------------------------------------------------------------

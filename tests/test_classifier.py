@@ -15,6 +15,7 @@ import pytest
 import scipy.sparse
 import sklearn
 import xgboost as xgb
+from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
@@ -48,6 +49,14 @@ def forest(**params):
 each_estimator = pytest.mark.parametrize("make", [lightgbm, xgboost, forest])
 each_booster = pytest.mark.parametrize("make", [lightgbm, xgboost])
 each_task = pytest.mark.parametrize("n_classes", [2, 3])
+
+
+LOG_LOSS = {
+    (lightgbm, 2): "binary_logloss",
+    (lightgbm, 3): "multi_logloss",
+    **dict.fromkeys([(xgboost, 2), (forest, 2)], "logloss"),
+    **dict.fromkeys([(xgboost, 3), (forest, 3)], "mlogloss"),
+}
 
 
 def quiet(make):
@@ -102,7 +111,7 @@ def test_an_eval_set_may_lack_classes_and_may_be_a_single_pair():
     table = draw(600, n_classes=3)
     rows = table.y != 0
     model = FocalClassifier(lightgbm()).fit(table.X, table.y, eval_set=(table.X[rows], table.y[rows]))
-    assert len(model.evals_result_["valid_0"]["focal_loss"]) == 20
+    assert len(model.evals_result_["valid_0"]["multi_logloss"]) == 20
 
 
 #
@@ -118,11 +127,10 @@ def test_weights_reach_trees_intercept_and_metrics(make, n_classes):
         *table, eval_set=[(table.X, table.y)], **{eval_weight: [table.weight]}, **quiet(make)
     )
     margins = model.decision_function(table.X)
-    log = next(iter(model.evals_result_.values()))
-    assert log["focal_loss"][-1] == pytest.approx(model.loss_(table.y, margins, table.weight), rel=1e-6)
-    assert log["posterior_log_loss"][-1] == pytest.approx(
-        log_loss(table.y, model.predict_proba(table.X), sample_weight=table.weight), rel=1e-5
-    )
+    (log,) = model.evals_result_.values()
+    assert list(log) == [LOG_LOSS[make, n_classes]]
+    expected = log_loss(table.y, model.predict_proba(table.X), sample_weight=table.weight)
+    assert log[LOG_LOSS[make, n_classes]][-1] == pytest.approx(expected, rel=1e-6)
     unweighted = FocalClassifier(make()).fit(table.X, table.y)
     assert np.abs(unweighted.decision_function(table.X) - margins).max() > 1e-3
     if make is forest:
@@ -146,7 +154,7 @@ def test_alpha_in_all_its_forms(n_classes, alpha, weights):
     table = draw(400, n_classes=n_classes)
     names = np.array(list("abc"))[table.y]
     model = FocalClassifier(lightgbm(), alpha=alpha).fit(table.X, names)
-    np.testing.assert_allclose(model.loss_._class_weight, weights)
+    np.testing.assert_allclose(model.loss_._parameters.class_weight, weights)
 
 
 def test_balanced_alpha_is_the_inverse_weighted_share_and_is_undone():
@@ -158,6 +166,62 @@ def test_balanced_alpha_is_the_inverse_weighted_share_and_is_undone():
     share = np.average(table.y == 1, weights=table.weight)
     for fitted in (model, plain):  # probabilities stay probabilities
         assert np.average(fitted.predict_proba(table.X)[:, 1], weights=table.weight) == pytest.approx(share, abs=0.02)
+
+
+@each_estimator
+@each_task
+def test_only_ratios_of_alpha_matter(make, n_classes):
+    """Also where leaves are penalised, as XGBoost's are by default."""
+    table = draw(600, n_classes=n_classes)
+    probas = [
+        FocalClassifier(make(), alpha=alpha).fit(*table).predict_proba(table.X)
+        for alpha in (None, 0.5 if n_classes == 2 else [4.0, 4.0, 4.0], [0.25] * n_classes)
+    ]
+    for proba in probas[1:]:
+        np.testing.assert_allclose(proba, probas[0], rtol=0, atol=1e-7)
+    uneven = np.arange(1.0, n_classes + 1)
+    probas = [
+        FocalClassifier(make(), alpha=alpha).fit(*table).predict_proba(table.X) for alpha in (uneven, 1000 * uneven)
+    ]
+    np.testing.assert_allclose(probas[1], probas[0], rtol=0, atol=1e-5)
+
+
+GAMMAS = [
+    (2, [0.5, 2.0], (0.5, 2.0)),
+    (2, {"b": 2, "a": 0.5}, (0.5, 2.0)),
+    (3, np.array([1.0, 2.0, 4.0]), (1.0, 2.0, 4.0)),
+    (3, {"c": 4, "a": 1, "b": 2}, (1.0, 2.0, 4.0)),
+]
+
+
+@each_booster
+@pytest.mark.parametrize(("n_classes", "gamma", "values"), GAMMAS)
+def test_one_gamma_per_class(make, n_classes, gamma, values):
+    table, test = draw(3000, n_classes=n_classes), draw(3000, n_classes=n_classes, seed=1)
+    names = np.array(list("abc"))[table.y]
+    model = FocalClassifier(make(), gamma=gamma).fit(table.X, names)
+    assert model.loss_.gamma == values
+    other = FocalClassifier(make(), gamma=values[::-1]).fit(table.X, names)
+    assert np.abs(other.decision_function(test.X) - model.decision_function(test.X)).max() > 1e-3
+    shares = np.bincount(test.y) / len(test.y)
+    for fitted in (model, other):
+        np.testing.assert_allclose(fitted.predict_proba(test.X).mean(axis=0), shares, atol=0.04)
+        assert log_loss(test.y, fitted.predict_proba(test.X)) < 0.8 * -(shares @ np.log(shares))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "message"),
+    [
+        ((1.0, 2.0, 3.0), "gamma=.*3 values, not one each for 2 classes"),
+        ((1.0, -1.0), "gamma=-1.0 is not a finite number"),
+        ({"a": 1.0}, r"gamma has values for \['a'\], but the classes are \['a', 'b'\]"),
+        ({"a": 1.0, "b": 2.0, "c": 1.0}, r"classes are \['a', 'b'\]: give one for each"),
+    ],
+)
+def test_bad_gamma_of_classes_is_refused(gamma, message):
+    table = draw(300)
+    with pytest.raises(ValueError, match=message):
+        FocalClassifier(lightgbm(), gamma=gamma).fit(table.X, np.array(["a", "b"])[table.y])
 
 
 BAD_ALPHAS = [
@@ -223,7 +287,8 @@ REFUSED = [
     (lightgbm(pos_bagging_fraction=0.5), "pos_bagging_fraction=0.5"),
     (lightgbm(neg_subsample=0.5), "neg_subsample=0.5"),
     (lightgbm(boosting_type="rf", subsample=0.5, subsample_freq=1), "boosting_type='rf'.*XGBRFClassifier"),
-    (lightgbm(metric="binary_logloss"), "metric='binary_logloss'.*posterior_log_loss"),
+    (lightgbm(metric="binary_error"), "metric='binary_error' would be computed on raw scores"),
+    (lightgbm(metric="multi_logloss"), "'multi_logloss' is no metric of 2 classes: binary_logloss"),
     (xgboost(scale_pos_weight=5), "scale_pos_weight=5.*alpha"),
     (xgboost(objective="reg:squarederror"), "objective='reg:squarederror'"),
 ]
@@ -288,12 +353,7 @@ def test_fitted_estimator_keeps_the_users_parameters_and_stands_alone(make):
         name for name in ours if ours[name] is not given.get(name) and repr(ours[name]) != repr(given.get(name))
     }
     assert differing <= {"objective"}
-    np.testing.assert_allclose(
-        model.estimator_.predict_proba(table.X),
-        model.loss_.predict_proba(model.decision_function(table.X), posterior=False),
-        rtol=0,
-        atol=1e-7,
-    )
+    np.testing.assert_allclose(model.estimator_.predict_proba(table.X), model.predict_proba(table.X), rtol=0, atol=1e-7)
 
 
 def test_default_estimator_is_lightgbm():
@@ -326,20 +386,20 @@ def test_failed_fit_leaves_a_fitted_model_whole(make):
 
 @each_estimator
 @each_task
-def test_posterior_is_calibrated_where_sigmoid_is_not(make, n_classes):
-    table, test = draw(6000, n_classes=n_classes), draw(6000, n_classes=n_classes, seed=1)
-    model = FocalClassifier(make(max_depth=3)).fit(table.X, table.y)
-    proba = model.predict_proba(test.X)
-    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
-    model.posterior = False
-    assert log_loss(test.y, proba) < log_loss(test.y, model.predict_proba(test.X))
-
-
-def test_gamma_zero_posterior_is_the_sigmoid():
-    table = draw(300)
-    model = FocalClassifier(lightgbm(), gamma=0).fit(table.X, table.y)
-    posterior = model.predict_proba(table.X)
-    np.testing.assert_allclose(model.set_params(posterior=False).predict_proba(table.X), posterior, rtol=1e-12)
+@pytest.mark.parametrize("alpha", [None, "balanced"])
+def test_probabilities_are_the_link_of_the_margins_and_calibrated(make, n_classes, alpha):
+    table, test = draw(12_000, n_classes=n_classes), draw(12_000, n_classes=n_classes, seed=1)
+    model = FocalClassifier(make(max_depth=3, n_estimators=60), alpha=alpha).fit(table.X, table.y)
+    proba, margins = model.predict_proba(test.X), model.decision_function(test.X)
+    link = np.stack([expit(-margins), expit(margins)], axis=1) if n_classes == 2 else softmax(margins, axis=1)
+    np.testing.assert_allclose(proba, link, rtol=2e-6)
+    np.testing.assert_allclose(model.estimator_.predict_proba(test.X), link, rtol=0, atol=1e-6)
+    if make is forest:  # one round of which learns less than there is
+        return
+    np.testing.assert_allclose(proba.mean(axis=0), np.bincount(test.y) / len(test.y), atol=0.03)
+    # Neither more nor less sure than they should be.
+    cost = [log_loss(test.y, softmax(factor * np.log(proba), axis=1)) for factor in (0.7, 1.0, 1.5)]
+    assert cost[1] < min(cost[0], cost[2])
 
 
 #
@@ -348,22 +408,39 @@ def test_gamma_zero_posterior_is_the_sigmoid():
 
 @each_task
 @pytest.mark.parametrize("named", [None, "auc", ["aucpr", "logloss"]])
-def test_xgboost_stops_on_the_focal_loss_or_on_the_metric_that_was_named(n_classes, named):
+def test_xgboost_stops_on_the_log_loss_or_on_the_metric_that_was_named(n_classes, named):
     if named and n_classes == 3:
         named = "auc" if named == "auc" else ["auc", "mlogloss"]
     table, valid = draw(800, n_classes=n_classes), draw(400, n_classes=n_classes, seed=1)
     estimator = xgboost(n_estimators=300, early_stopping_rounds=5, eval_metric=named, learning_rate=0.5)
     model = FocalClassifier(estimator).fit(table.X, table.y, eval_set=[(valid.X, valid.y)], verbose=False)
     log = model.evals_result_["validation_0"]
-    followed = "focal_loss" if named is None else named if isinstance(named, str) else named[-1]
-    assert list(log)[-1] == followed
+    expected = list(np.atleast_1d(LOG_LOSS[xgboost, n_classes] if named is None else named))
+    assert list(log) == expected
+    followed = expected[-1]
     best = np.argmax(log[followed]) if followed == "auc" else np.argmin(log[followed])
     assert model.best_iteration_ == model.estimator_.best_iteration == best
     assert model.n_rounds_ == best + 1
     assert {len(values) for values in log.values()} == {best + 6}
-    margins = model.decision_function(valid.X)
-    assert model.loss_(valid.y, margins) == pytest.approx(log["focal_loss"][best], rel=1e-5)
-    assert not set(log) - {"focal_loss", "posterior_log_loss"} - set(np.atleast_1d(named) if named else [])
+    if followed == LOG_LOSS[xgboost, n_classes]:
+        # In all digits, and of every round: nothing else is as low.
+        stages = [
+            log_loss(valid.y, model.predict_proba(valid.X, iteration_range=(0, i + 1)))
+            for i in range(len(log[followed]))
+        ]
+        np.testing.assert_allclose(log[followed], stages, rtol=1e-6)
+        assert best == np.argmin(stages)
+
+
+@each_task
+def test_xgboost_early_stopping_sees_more_than_six_decimals(n_classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 2))
+    y = np.digitize(X[:, 0], [0.0] if n_classes == 2 else [-0.5, 0.5])
+    estimator = xgboost(n_estimators=100, early_stopping_rounds=5, learning_rate=1.0, min_child_weight=0, reg_lambda=0)
+    model = FocalClassifier(estimator).fit(X, y, eval_set=[(X, y)], verbose=False)
+    log = np.array(model.evals_result_["validation_0"][LOG_LOSS[xgboost, n_classes]])
+    assert model.best_iteration_ > np.flatnonzero(log < 1e-5)[0] + 3
 
 
 @each_task
@@ -376,10 +453,11 @@ def test_lightgbm_stops_early_by_callback_or_parameter(n_classes):
         callbacks=[lgb.early_stopping(5, first_metric_only=True, verbose=False)],
     )
     log = callback.evals_result_["valid_0"]
-    assert list(log) == ["focal_loss", "posterior_log_loss"]
-    best = np.argmin(log["focal_loss"]) + 1
+    (losses,) = log.values()
+    assert list(log) == [LOG_LOSS[lightgbm, n_classes]]
+    best = np.argmin(losses) + 1
     assert callback.n_rounds_ == callback.best_iteration_ == callback.estimator_.best_iteration_ == best
-    assert callback.loss_(valid.y, callback.decision_function(valid.X)) == pytest.approx(min(log["focal_loss"]))
+    assert log_loss(valid.y, callback.predict_proba(valid.X)) == pytest.approx(min(losses))
     parameter = FocalClassifier(
         lightgbm(n_estimators=300, learning_rate=0.3, early_stopping_round=5, first_metric_only=True)
     ).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
@@ -411,7 +489,7 @@ def test_as_many_rounds_without_early_stopping_are_the_same_model(make, n_classe
         _ = FocalClassifier(make()).n_rounds_
 
 
-def test_xgboost_metric_functions_see_posterior_probabilities():
+def test_xgboost_metric_functions_see_probabilities():
     table, valid = draw(600), draw(300, seed=1)
     seen = []
 
@@ -426,12 +504,12 @@ def test_xgboost_metric_functions_see_posterior_probabilities():
     np.testing.assert_allclose(seen[-1][0], model.predict_proba(valid.X)[:, 1], rtol=1e-5)
     np.testing.assert_allclose(seen[-1][1], valid.weight)
     log = model.evals_result_["validation_0"]
-    assert set(log) == {"auc", "posterior_log_loss", "focal_loss", "brier"}
-    assert list(log)[-1] == "brier"
+    assert list(log) == ["auc", "brier"]
+    assert log["brier"][-1] == pytest.approx(brier(valid.y, model.predict_proba(valid.X)[:, 1], valid.weight), abs=1e-6)
     assert model.estimator_.eval_metric == ["auc", brier]
 
 
-def test_lightgbm_metric_functions_see_posterior_probabilities():
+def test_lightgbm_metric_functions_see_probabilities():
     table, valid = draw(600), draw(300, seed=1)
     seen = []
 
@@ -448,11 +526,39 @@ def test_lightgbm_metric_functions_see_posterior_probabilities():
     )
     np.testing.assert_allclose(seen[-1], model.predict_proba(valid.X)[:, 1])
     log = model.evals_result_["valid_0"]
-    assert set(log) == {"auc", "average_precision", "focal_loss", "posterior_log_loss", "brier"}
+    assert list(log) == ["auc", "average_precision", "binary_logloss", "brier"]
     scores = model.decision_function(valid.X)
     assert log["auc"][-1] == pytest.approx(roc_auc_score(valid.y, scores, sample_weight=valid.weight))
     with pytest.raises(ValueError, match="eval_metric='binary_error' would be computed on raw scores"):
         FocalClassifier(lightgbm()).fit(table.X, table.y, eval_metric="binary_error")
+    with pytest.raises(TypeError, match="metric=.*not the name of a metric.*eval_metric of fit"):
+        FocalClassifier(lightgbm(metric=brier)).fit(table.X, table.y)
+
+
+@each_task
+@pytest.mark.parametrize("given", [{}, {"metric": "None"}, {"metrics": "{log_loss}"}, {"metric": ["{ranking}"]}])
+@pytest.mark.parametrize("named", [None, "{log_loss}", ["{ranking}"]])
+def test_lightgbm_reports_the_metrics_that_it_would_report_itself(n_classes, given, named):
+    """The log loss unless the estimator names others, as LGBMClassifier does; and the parameters come back whole."""
+    words = {"log_loss": LOG_LOSS[lightgbm, n_classes], "ranking": "auc" if n_classes == 2 else "auc_mu"}
+
+    def fill(value):
+        return [fill(one) for one in value] if isinstance(value, list) else value and value.format(**words)
+
+    table, valid = draw(400, n_classes=n_classes), draw(200, n_classes=n_classes, seed=1)
+    given = {name: fill(value) for name, value in given.items()}
+    arguments = {"eval_set": [(valid.X, valid.y)], "eval_metric": fill(named)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lgb.basic.LGBMDeprecationWarning)  # of eval_set
+        own = lightgbm(**given).fit(table.X, table.y, **arguments)
+    model = FocalClassifier(lightgbm(**given), gamma=0, max_step=None).fit(table.X, table.y, **arguments)
+    logs = [one.evals_result_.get("valid_0", {}) for one in (own, model)]
+    assert set(logs[0]) == set(logs[1])
+    for name, values in logs[0].items():
+        # The order of rows with equal scores is decided by rounding.
+        np.testing.assert_allclose(logs[1][name], values, rtol=1e-9 if name in LOG_LOSS.values() else 0.01)
+    assert {name: model.estimator_.get_params()[name] for name in given} == given
+    assert "metric" in given or "metric" not in model.estimator_.get_params()
 
 
 def test_callbacks_are_called_and_their_exceptions_surface():
