@@ -1,4 +1,4 @@
-"""What a loss promises its callers: arrays in and out, weights, intercept, posterior, parameters, errors."""
+"""What a loss promises its callers: arrays in and out, weights, intercept, probabilities, parameters, errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from focal_boost import BinaryFocalLoss, MulticlassFocalLoss, losses
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
+LINKS = ["logit", "focal"]
 GAMMAS = [0.0, 0.3, 0.5, 1.0, 2.0, 3.7, 5.0, 8.0]
 N = 10_007  # more than two blocks of rows, and no multiple of one
 
+links = pytest.mark.parametrize("link", LINKS)
 gammas = pytest.mark.parametrize("gamma", GAMMAS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 hessians = pytest.mark.parametrize("hessian", ["expected", "exact"])
@@ -39,18 +41,19 @@ class Case:
         return self.loss.gradient_hessian(**arguments)
 
 
-def make_case(kind, n=N):
+def make_case(kind, n=N, link="logit"):
     rng = np.random.default_rng(0)
     weight = rng.uniform(0, 3, n)
     if kind == "binary":
-        return Case(BinaryFocalLoss(2.0, 0.25), rng.integers(0, 2, n), rng.normal(0, 4, n), weight)
-    loss = MulticlassFocalLoss(3, 2.0, (0.5, 1.0, 2.0))
+        return Case(BinaryFocalLoss(2.0, 0.25, link=link), rng.integers(0, 2, n), rng.normal(0, 4, n), weight)
+    loss = MulticlassFocalLoss(3, 2.0, (0.5, 1.0, 2.0), link=link)
     return Case(loss, rng.integers(0, 3, n), rng.normal(0, 4, (n, 3)), weight)
 
 
-@pytest.fixture(params=["binary", "multiclass"])
+@pytest.fixture(params=[(kind, link) for link in LINKS for kind in ("binary", "multiclass")], ids="-".join)
 def case(request):
-    return make_case(request.param)
+    kind, link = request.param
+    return make_case(kind, link=link)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,7 +167,6 @@ def test_outputs_have_dtype_and_order_of_the_margins(case, order, dtype):
         assert (out.dtype, out.shape, out.strides) == (z.dtype, z.shape, z.strides)
     assert case.loss.loss(case.y, z).dtype == dtype
     assert case.loss.predict_proba(z).dtype == dtype
-    assert case.loss.predict_proba(z, posterior=False).dtype == dtype
 
 
 def test_single_precision_is_the_rounded_double_precision(case):
@@ -181,7 +183,7 @@ def test_inputs_are_never_written_to(case):
     case.loss.loss(case.y, case.z, case.weight)
     case.loss(case.y, case.z, case.weight)
     case.loss.predict_proba(case.z)
-    case.loss.posterior_log_loss(case.y, case.z, case.weight)
+    case.loss.log_loss(case.y, case.z, case.weight)
     case.loss.fit_intercept_only(case.y, case.weight)
     for array, copied in zip((case.y, case.z, case.weight), before, strict=True):
         np.testing.assert_array_equal(array, copied)
@@ -304,12 +306,14 @@ def test_a_row_of_weight_zero_counts_for_nothing(case):
 def test_forms_of_binary_alpha(alpha):
     case = make_case("binary")
     weight = np.where(case.y == 1, 0.25, 0.75)
-    losses = BinaryFocalLoss(1.5, alpha).loss(case.y, case.z)
-    np.testing.assert_allclose(losses, BinaryFocalLoss(1.5).loss(case.y, case.z, weight), rtol=1e-15)
+    losses = BinaryFocalLoss(1.5, alpha, link="focal").loss(case.y, case.z)
+    np.testing.assert_allclose(losses, BinaryFocalLoss(1.5, link="focal").loss(case.y, case.z, weight), rtol=1e-15)
 
 
-def test_alpha_weighs_the_classes(case):
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_alpha_weighs_the_classes_of_the_focal_link(kind):
     # In the gradient alpha acts as a sample weight; in the expected curvature it also moves the posterior.
+    case = make_case(kind, link="focal")
     alpha = np.array([0.3, 0.9, 2.0][: case.loss.n_classes])
     with_alpha = dataclasses.replace(case.loss, alpha=alpha, hessian="exact", max_step=None)
     without = dataclasses.replace(case.loss, alpha=None, hessian="exact", max_step=None)
@@ -317,13 +321,15 @@ def test_alpha_weighs_the_classes(case):
         with_alpha.gradient_hessian(case.y, case.z),
         without.gradient_hessian(case.y, case.z, alpha[case.y]),
         rtol=1e-14,
+        atol=1e-16,  # the terms of the exact curvature cancel
     )
 
 
+@links
 @hessians
-def test_a_soft_label_mixes_both_classes(hessian):
+def test_a_soft_label_mixes_both_classes(hessian, link):
     case = make_case("binary")
-    loss = BinaryFocalLoss(2.0, (0.5, 3.0), hessian, max_step=None)
+    loss = BinaryFocalLoss(2.0, (0.5, 3.0), hessian, max_step=None, link=link)
     t = np.random.default_rng(1).uniform(0, 1, N)
 
     def evaluate(y):
@@ -347,44 +353,86 @@ def test_scale_multiplies_the_loss(case, scale):
         np.testing.assert_allclose(scaled, scale * own, rtol=1e-14)
 
 
-@gammas
+@links
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
+@pytest.mark.parametrize("gamma", [*GAMMAS, (1.0, 4.0)])
 @pytest.mark.parametrize("share", [1e-3, 0.05, 0.5, 0.9])
-def test_log_loss_scale_gives_a_constant_the_curvature_of_the_log_loss(gamma, share):
-    """By definition: twice the mean over the label of central differences of the gradient at the best constant."""
-    loss = BinaryFocalLoss(gamma, max_step=None)
-    z = loss.fit_intercept_only([0, 1], [1 - share, share])
-    d = 1e-6
-    up, down = (loss.gradient_hessian([0, 1], np.full(2, z + e))[0] for e in (d, -d))
-    curvature = (1 - share) * (up - down)[0] / (2 * d) + share * (up - down)[1] / (2 * d)
-    assert loss.log_loss_scale(z) * curvature == pytest.approx(share * (1 - share), rel=1e-6)
+def test_log_loss_scale_gives_a_constant_the_curvature_of_the_log_loss(gamma, alpha, share, link):
+    """By definition: central differences of the gradient at the best constant, averaged over the label.
+
+    For the log loss with class weights the same, in log-odds: its weighted mean gradient is moved by weights too.
+    """
+    loss = BinaryFocalLoss(gamma, alpha, max_step=None, link=link)
+    log_loss = BinaryFocalLoss(0.0, alpha, max_step=None)
+    shares, d = np.array([1 - share, share]), 1e-6
+
+    def curvature(loss):
+        z = loss.fit_intercept_only([0, 1], shares)
+        up, down = (loss.gradient_hessian([0, 1], np.full(2, z + e))[0] for e in (d, -d))
+        return shares @ (up - down) / (2 * d)
+
+    mean_weight = shares @ (alpha or (1.0, 1.0))
+    scale = loss.log_loss_scale(loss.fit_intercept_only([0, 1], shares))
+    assert scale * curvature(loss) == pytest.approx(curvature(log_loss) / mean_weight, rel=1e-6)
+    if alpha is None and link == "logit":
+        assert curvature(log_loss) == pytest.approx(share * (1 - share), rel=1e-6)
 
 
+@links
+@pytest.mark.parametrize("alpha", [None, (0.5, 1.0, 7.0)])
+@pytest.mark.parametrize("gamma", [*GAMMAS, (0.0, 2.0, 0.5)])
+def test_log_loss_scale_of_several_classes(gamma, alpha, link):
+    shares, d = np.array([0.7, 0.25, 0.05]), 1e-6
+    loss = MulticlassFocalLoss(3, gamma, alpha, max_step=None, link=link)
+
+    def curvature(loss):
+        start, total = loss.fit_intercept_only(np.arange(3), shares), 0.0
+        for k in range(3):
+            up, down = (np.tile(start, (3, 1)) for _ in range(2))
+            up[:, k] += d
+            down[:, k] -= d
+            change = loss.gradient_hessian(np.arange(3), up)[0] - loss.gradient_hessian(np.arange(3), down)[0]
+            total += shares @ change[:, k] / (2 * d)
+        return total
+
+    target = curvature(MulticlassFocalLoss(3, 0.0, alpha, max_step=None)) / (shares @ (alpha or np.ones(3)))
+    assert loss.log_loss_scale(loss.fit_intercept_only(np.arange(3), shares)) * curvature(loss) == pytest.approx(
+        target, rel=1e-6
+    )
+
+
+@links
+@pytest.mark.parametrize("n_classes", [2, 3])
 @gammas
-def test_log_loss_scale_of_several_classes(gamma):
-    shares = np.array([0.7, 0.25, 0.05])
-    loss, d = MulticlassFocalLoss(3, gamma, max_step=None), 1e-6
-    start = loss.fit_intercept_only(np.arange(3), shares)
-    curvature = 0.0
-    for k in range(3):
-        up, down = (np.tile(start, (3, 1)) for _ in range(2))
-        up[:, k] += d
-        down[:, k] -= d
-        change = loss.gradient_hessian(np.arange(3), up)[0] - loss.gradient_hessian(np.arange(3), down)[0]
-        curvature += shares @ change[:, k] / (2 * d)
-    assert loss.log_loss_scale(start) * curvature == pytest.approx((shares * (1 - shares)).sum(), rel=1e-6)
+def test_only_ratios_of_class_weights_matter_to_a_scaled_loss(gamma, n_classes, link):
+    alpha = np.array([0.3, 2.0, 1.1])[:n_classes]
+    make = BinaryFocalLoss if n_classes == 2 else lambda *given, **named: MulticlassFocalLoss(3, *given, **named)
+    case = make_case("binary" if n_classes == 2 else "multiclass", n=500)
+
+    def scaled(alpha):
+        loss = make(gamma, alpha, link=link)
+        start = loss.fit_intercept_only(case.y)
+        return loss.gradient_hessian(case.y, case.z, scale=loss.log_loss_scale(start), intercept=start)
+
+    for one, other in zip(scaled(alpha), scaled(5.0 * alpha), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
+    for one, other in zip(scaled(None), scaled(np.full(n_classes, 0.5)), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
 
 
-@pytest.mark.parametrize("alpha", [None, 0.25, (1.0, 10.0)])
-def test_log_loss_needs_no_scale(alpha):
-    assert BinaryFocalLoss(0.0, alpha).log_loss_scale(-1.0) == 1.0
+@pytest.mark.parametrize("loss", [BinaryFocalLoss(0.0), BinaryFocalLoss(0.0, link="focal")])
+def test_the_log_loss_needs_no_scale(loss):
+    assert loss.log_loss_scale(-1.0) == 1.0
+    assert dataclasses.replace(loss, alpha=0.5).log_loss_scale(-1.0) == pytest.approx(2.0, rel=1e-15)
 
 
 @hessians
 @pytest.mark.parametrize("max_step", [0.5, 3.0, 8.0])
 @gammas
-def test_no_newton_step_exceeds_the_bound(gamma, max_step, hessian):
+@links
+def test_no_newton_step_exceeds_the_bound(link, gamma, max_step, hessian):
     for kind in ("binary", "multiclass"):
-        case = make_case(kind, n=2_000)
+        case = make_case(kind, n=2_000, link=link)
         case.loss = dataclasses.replace(case.loss, gamma=gamma, hessian=hessian, max_step=max_step)
         case.z *= 20
         g, h = case.derivatives()
@@ -412,30 +460,115 @@ def test_the_step_bound_only_raises_the_curvature(case, hessian):
     np.testing.assert_allclose(bounded[raised], np.abs(g[raised]) / 8, rtol=1e-15)
 
 
+@links
 @gammas
-def test_expected_curvature_is_positive(gamma):
+def test_expected_curvature_is_positive(gamma, link):
     z = np.linspace(-30, 30, 2_001)
-    loss = BinaryFocalLoss(gamma, (0.3, 2.0), max_step=None)
+    loss = BinaryFocalLoss(gamma, (0.3, 2.0), max_step=None, link=link)
     assert (loss.gradient_hessian(np.zeros(len(z)), z)[1] > 0).all()
     logits = np.random.default_rng(0).uniform(-15, 15, (2_000, 5))
-    loss = MulticlassFocalLoss(5, gamma, max_step=None)
+    loss = MulticlassFocalLoss(5, gamma, max_step=None, link=link)
     assert (loss.gradient_hessian(np.zeros(len(logits)), logits)[1] > 0).all()
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
-def test_exact_curvature_is_signed(gamma):
+def test_exact_curvature_of_the_focal_link_is_signed(gamma):
     z = np.linspace(-10, 10, 101)
-    h = BinaryFocalLoss(gamma, hessian="exact", max_step=None).gradient_hessian(np.ones(101), z)[1]
+    h = BinaryFocalLoss(gamma, hessian="exact", max_step=None, link="focal").gradient_hessian(np.ones(101), z)[1]
     assert h.min() < 0 < h.max()
 
 
+@links
 @hessians
-def test_without_focusing_the_curvature_is_that_of_the_log_loss(hessian):
+def test_without_focusing_the_derivatives_are_those_of_the_log_loss(hessian, link):
+    # The logit link finds the probabilities by Newton's method even where they are those of the margins.
+    atol = 1e-15 if link == "focal" else 1e-12
     case = make_case("binary", n=200)
     p = expit(case.z)
-    g, h = BinaryFocalLoss(0.0, hessian=hessian, max_step=None).gradient_hessian(case.y, case.z)
-    np.testing.assert_allclose(g, p - case.y, rtol=0, atol=1e-15)
-    np.testing.assert_allclose(h, p * (1 - p), rtol=0, atol=1e-15)
+    g, h = BinaryFocalLoss(0.0, hessian=hessian, max_step=None, link=link).gradient_hessian(case.y, case.z)
+    np.testing.assert_allclose(g, p - case.y, rtol=0, atol=atol)
+    np.testing.assert_allclose(h, p * (1 - p), rtol=0, atol=atol)
+    case = make_case("multiclass", n=200)
+    p, residual = softmax(case.z, axis=1), softmax(case.z, axis=1) - np.eye(3)[case.y]
+    loss = MulticlassFocalLoss(3, 0.0, hessian=hessian, max_step=None, link=link)
+    g, h = loss.gradient_hessian(case.y, case.z)
+    np.testing.assert_allclose(g, residual, rtol=0, atol=atol)
+    np.testing.assert_allclose(h, p * (1 - p), rtol=0, atol=atol)
+    np.testing.assert_allclose(loss.loss(case.y, case.z), -np.log(p[np.arange(200), case.y]), rtol=1e-13, atol=atol)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Margins that are log-odds
+
+
+@pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
+@pytest.mark.parametrize("gamma", [*GAMMAS, (1.0, 4.0)])
+def test_the_binary_loss_of_log_odds_is_logistic_with_a_weight_free_of_the_label(gamma, alpha):
+    """Gradient (eta - y) v and expected curvature eta (1 - eta) v, v one number a row."""
+    z = np.linspace(-12, 12, 201)
+    loss = BinaryFocalLoss(gamma, alpha, max_step=None)
+    zero, h = loss.gradient_hessian(np.zeros(201), z)
+    v = zero / expit(z)
+    assert (v > 0).all()
+    for y in (1.0, 0.3):
+        g, _ = loss.gradient_hessian(np.full(201, y), z)
+        # A soft label's two summands nearly cancel where the margin says the same.
+        np.testing.assert_allclose(g, (expit(z) - y) * v, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(loss.gradient_hessian(np.ones(201), z)[0], -expit(-z) * v, rtol=1e-11)
+    np.testing.assert_allclose(h, expit(z) * expit(-z) * v, rtol=1e-11)
+
+
+def test_some_weights_of_rows():
+    z = np.array([0.0, 3.0, -3.0, 5.0, 10.0])
+    v = 3 * BinaryFocalLoss(2.0, max_step=None).gradient_hessian(np.zeros(5), z)[0] / expit(z)
+    np.testing.assert_allclose(v, [0.6687, 0.9575, 0.9575, 1.1602, 1.1523], rtol=0, atol=5e-5)
+
+
+@links
+@pytest.mark.parametrize("alpha", [None, (0.5, 1.0, 2.0)])
+@pytest.mark.parametrize("gamma", [*GAMMAS, (0.0, 2.0, 0.5)])
+def test_gradients_of_a_row_sum_to_zero(gamma, alpha, link):
+    case = make_case("multiclass", n=500)
+    g, _ = MulticlassFocalLoss(3, gamma, alpha, link=link).gradient_hessian(case.y, case.z)
+    assert (np.abs(g.sum(axis=1)) <= 1e-15 * np.abs(g).sum(axis=1) + 1e-300).all()
+
+
+@pytest.mark.parametrize("loss", [BinaryFocalLoss, MulticlassFocalLoss])
+def test_alpha_and_gamma_are_undone(loss):
+    """The constant that a loss likes best has the class shares for its probabilities, whatever is asked of it."""
+    shares = np.array([0.6, 0.3, 0.1] if loss is MulticlassFocalLoss else [0.9, 0.1])
+    k = len(shares)
+    y = np.arange(k)
+    for gamma in (0.0, 0.5, 2.0, (0.5, 3.0, 1.0)[:k]):
+        for alpha in (None, (0.2, 1.0, 4.0)[:k]):
+            model = loss(gamma, alpha) if k == 2 else loss(k, gamma, alpha)
+
+            def mean_loss(free, model=model):
+                z = np.array([*free, 0.0])
+                return model(y, np.full(k, free[0]) if k == 2 else np.tile(z, (k, 1)), shares)
+
+            best = minimize(mean_loss, np.zeros(k - 1), method="BFGS", options={"gtol": 1e-9}).x
+            z = best if k == 2 else np.array([[*best, 0.0]])
+            np.testing.assert_allclose(model.predict_proba(z)[0], shares, atol=2e-6)
+
+
+def test_probabilities_know_nothing_of_gamma_and_alpha():
+    for kind in ("binary", "multiclass"):
+        case = make_case(kind, n=100)
+        plain = dataclasses.replace(case.loss, gamma=0.0, alpha=None)
+        np.testing.assert_array_equal(case.loss.predict_proba(case.z), plain.predict_proba(case.z))
+        assert case.loss.log_loss(case.y, case.z, case.weight) == plain.log_loss(case.y, case.z, case.weight)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_both_links_are_one_loss_of_the_probabilities(kind):
+    """Log-odds of the margins of the paper, by the posterior: the same loss."""
+    case = make_case(kind, n=300)
+    paper = dataclasses.replace(case.loss, link="focal")
+    case.z = 0.5 * case.z
+    eta = paper.predict_proba(case.z)
+    logits = np.log(eta[:, 1] / eta[:, 0]) if kind == "binary" else np.log(eta)
+    np.testing.assert_allclose(case.loss.loss(case.y, logits), paper.loss(case.y, case.z), rtol=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -444,11 +577,12 @@ def test_without_focusing_the_curvature_is_that_of_the_log_loss(hessian):
 
 @hessians
 @pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
-@gammas
-def test_binary_equals_two_class_softmax(gamma, alpha, hessian):
+@pytest.mark.parametrize("gamma", [*GAMMAS, (1.0, 4.0)])
+@links
+def test_binary_equals_two_class_softmax(link, gamma, alpha, hessian):
     case = make_case("binary", n=3_000)
-    binary = BinaryFocalLoss(gamma, alpha, hessian, max_step=None)
-    pair = MulticlassFocalLoss(2, gamma, alpha, hessian=hessian, max_step=None)
+    binary = BinaryFocalLoss(gamma, alpha, hessian, max_step=None, link=link)
+    pair = MulticlassFocalLoss(2, gamma, alpha, hessian=hessian, max_step=None, link=link)
     logits = np.column_stack([-case.z / 2, case.z / 2])
     g, h = binary.gradient_hessian(case.y, case.z)
     pair_g, pair_h = pair.gradient_hessian(case.y, logits)
@@ -462,10 +596,11 @@ def test_binary_equals_two_class_softmax(gamma, alpha, hessian):
 @pytest.mark.parametrize("share", [1e-6, 0.01, 0.3, 0.5, 0.98])
 @pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
 @gammas
-def test_binary_intercept_is_the_difference_of_two_margins(gamma, alpha, share):
+@links
+def test_binary_intercept_is_the_difference_of_two_margins(link, gamma, alpha, share):
     y, weight = [0, 1], [1 - share, share]
-    low, high = MulticlassFocalLoss(2, gamma, alpha).fit_intercept_only(y, weight)
-    expected = BinaryFocalLoss(gamma, alpha).fit_intercept_only(y, weight)
+    low, high = MulticlassFocalLoss(2, gamma, alpha, link=link).fit_intercept_only(y, weight)
+    expected = BinaryFocalLoss(gamma, alpha, link=link).fit_intercept_only(y, weight)
     np.testing.assert_allclose(high - low, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -473,12 +608,13 @@ def test_binary_intercept_is_the_difference_of_two_margins(gamma, alpha, share):
 # Intercept
 
 
+@links
 @pytest.mark.parametrize("alpha", [None, 0.25, (0.1, 3.0)])
-@gammas
-def test_binary_intercept_minimises_the_mean_loss(gamma, alpha):
+@pytest.mark.parametrize("gamma", [*GAMMAS, (1.0, 4.0)])
+def test_binary_intercept_minimises_the_mean_loss(gamma, alpha, link):
     rng = np.random.default_rng(0)
     y, weight = (rng.uniform(size=300) < 0.07).astype(float), rng.uniform(0, 2, 300)
-    loss = BinaryFocalLoss(gamma, alpha)
+    loss = BinaryFocalLoss(gamma, alpha, link=link)
 
     def mean_loss(z):
         return loss(y, np.full(len(y), z), weight)
@@ -491,12 +627,13 @@ def test_binary_intercept_minimises_the_mean_loss(gamma, alpha):
     assert abs(gradient.sum()) <= 1e-13 * np.abs(gradient).sum()
 
 
+@links
 @pytest.mark.parametrize("alpha", [None, (0.1, 3.0, 1.0, 0.6)])
-@gammas
-def test_multiclass_intercept_minimises_the_mean_loss(gamma, alpha):
+@pytest.mark.parametrize("gamma", [*GAMMAS, (0.0, 2.0, 0.5, 4.0)])
+def test_multiclass_intercept_minimises_the_mean_loss(gamma, alpha, link):
     rng = np.random.default_rng(0)
     y, weight = rng.choice(4, size=300, p=[0.7, 0.2, 0.08, 0.02]), rng.uniform(0, 2, 300)
-    loss = MulticlassFocalLoss(4, gamma, alpha)
+    loss = MulticlassFocalLoss(4, gamma, alpha, link=link)
 
     def mean_loss(z):
         return loss(y, np.tile(z, (len(y), 1)), weight)
@@ -515,9 +652,18 @@ def test_multiclass_intercept_minimises_the_mean_loss(gamma, alpha):
 
 
 @pytest.mark.parametrize(("rare", "probability"), [(1, 0.073), (10, 0.154), (50, 0.250)])
-def test_intercepts_of_rare_classes(rare, probability):
+def test_focal_intercepts_of_rare_classes(rare, probability):
     y = np.arange(1000) < rare
-    assert round(float(expit(BinaryFocalLoss(2.0).fit_intercept_only(y))), 3) == probability
+    assert round(float(expit(BinaryFocalLoss(2.0, link="focal").fit_intercept_only(y))), 3) == probability
+
+
+@pytest.mark.parametrize("gamma", [2.0, (1.0, 4.0)])
+def test_the_start_in_log_odds_is_that_of_the_class_shares(gamma):
+    y = np.arange(1000) < 60
+    assert BinaryFocalLoss(gamma, 0.25).fit_intercept_only(y) == pytest.approx(np.log(0.06 / 0.94), rel=1e-14)
+    start = MulticlassFocalLoss(3, 2.0, (1, 2, 3)).fit_intercept_only([0, 1, 2], [6.0, 3.0, 1.0])
+    logs = np.log([0.6, 0.3, 0.1])
+    np.testing.assert_allclose(start, logs - logs.mean(), rtol=1e-14)
 
 
 @gammas
@@ -529,23 +675,25 @@ def test_intercept_stands_for_the_class_shares(gamma, case):
     np.testing.assert_allclose(proba, shares, rtol=1e-12)
 
 
-def test_binary_intercept_of_soft_labels():
-    soft = BinaryFocalLoss(2.0).fit_intercept_only([0.1, 0.4])
-    hard = BinaryFocalLoss(2.0).fit_intercept_only([0, 1], [0.75, 0.25])
+@links
+def test_binary_intercept_of_soft_labels(link):
+    soft = BinaryFocalLoss(2.0, link=link).fit_intercept_only([0.1, 0.4])
+    hard = BinaryFocalLoss(2.0, link=link).fit_intercept_only([0, 1], [0.75, 0.25])
     np.testing.assert_allclose(soft, hard, rtol=1e-13)
 
 
+@links
 @gammas
-def test_a_class_without_rows_has_a_finite_intercept(gamma):
-    low, high = (BinaryFocalLoss(gamma).fit_intercept_only([label] * 5) for label in (0, 1))
+def test_a_class_without_rows_has_a_finite_intercept(gamma, link):
+    low, high = (BinaryFocalLoss(gamma, link=link).fit_intercept_only([label] * 5) for label in (0, 1))
     assert -40 < low < -1 < 1 < high < 40
-    intercept = MulticlassFocalLoss(4, gamma).fit_intercept_only([0, 0, 2, 2])
+    intercept = MulticlassFocalLoss(4, gamma, link=link).fit_intercept_only([0, 0, 2, 2])
     assert np.isfinite(intercept).all()
     assert max(intercept[[1, 3]]) < min(intercept[[0, 2]])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Posterior
+# Class probabilities; what those of the focal link are, is what this link has a posterior for
 
 
 @pytest.mark.parametrize("alpha", [None, (0.2, 1.7)])
@@ -554,11 +702,12 @@ def test_a_class_without_rows_has_a_finite_intercept(gamma):
 def test_binary_posterior_recovers_known_probabilities(eta, gamma, alpha):
     # The margin that minimises the expected loss is found from the loss of the reference alone.
     def expected_gradient(z):
-        return reference.binary(eta, z, gamma, alpha or (1.0, 1.0))[0][1]
+        gradient = reference.row("focal", (0.0, z), (gamma, gamma), alpha or (1.0, 1.0)).gradient
+        return (1 - mpf(eta)) * gradient[0][1] + mpf(eta) * gradient[1][1]
 
     with mp.workdps(30):
         z = float(mp.findroot(expected_gradient, (-40, 40), solver="bisect", tol=1e-50, maxsteps=200))
-    proba = BinaryFocalLoss(gamma, alpha).predict_proba([z])
+    proba = BinaryFocalLoss(gamma, alpha, link="focal").predict_proba([z])
     np.testing.assert_allclose(proba, [[1 - eta, eta]], rtol=1e-10)
 
 
@@ -569,21 +718,22 @@ def test_multiclass_posterior_recovers_known_probabilities(eta, gamma, alpha):
     weights = alpha or (1.0,) * 3
 
     def expected_gradient(*free):
-        gradients = reference.multiclass_terms((*free, mpf(0)), gamma)[1]
+        gradients = reference.focal_terms((*free, mpf(0)), (gamma,) * 3)[1]
         return [sum(eta[t] * weights[t] * gradients[t][k] for t in range(3)) for k in range(2)]
 
     start = [float(np.log(share * w)) / (1 + gamma) for share, w in zip(eta, weights, strict=True)]
     with mp.workdps(30):
         root = mp.findroot(expected_gradient, [start[0] - start[2], start[1] - start[2]], tol=1e-40)
-    proba = MulticlassFocalLoss(3, gamma, alpha).predict_proba([[float(root[0]), float(root[1]), 0.0]])
+    proba = MulticlassFocalLoss(3, gamma, alpha, link="focal").predict_proba([[float(root[0]), float(root[1]), 0.0]])
     np.testing.assert_allclose(proba, [eta], rtol=1e-10)
 
 
+@links
 @pytest.mark.parametrize("alpha", [None, 0.01])
 @gammas
-def test_binary_posterior_increases_strictly(gamma, alpha):
-    z = np.linspace(-600, 600, 24_001) / (1 + gamma)
-    proba = BinaryFocalLoss(gamma, alpha).predict_proba(z)
+def test_binary_probabilities_increase_strictly(gamma, alpha, link):
+    z = np.linspace(-600, 600, 24_001) / (1 + gamma * (link == "focal"))
+    proba = BinaryFocalLoss(gamma, alpha, link=link).predict_proba(z)
     half = proba[:, 1] < 0.5
     assert (np.diff(proba[half, 1]) > 0).all()
     assert (np.diff(proba[~half, 0]) < 0).all()
@@ -592,40 +742,36 @@ def test_binary_posterior_increases_strictly(gamma, alpha):
     assert (np.diff(half.astype(int)) <= 0).all()
 
 
-def test_without_focusing_the_posterior_is_the_link(case):
-    loss = dataclasses.replace(case.loss, gamma=0.0, alpha=None)
+def test_probabilities_are_sigmoid_or_softmax(case):
+    """Under the logit link always, under the paper's without focusing."""
+    loss = case.loss if case.loss.link == "logit" else dataclasses.replace(case.loss, gamma=0.0, alpha=None)
     link = np.column_stack([expit(-case.z), expit(case.z)]) if case.z.ndim == 1 else softmax(case.z, axis=1)
     np.testing.assert_allclose(loss.predict_proba(case.z), link, rtol=1e-13)
 
 
-def test_link_without_posterior(case):
-    link = np.column_stack([expit(-case.z), expit(case.z)]) if case.z.ndim == 1 else softmax(case.z, axis=1)
-    np.testing.assert_allclose(case.loss.predict_proba(case.z, posterior=False), link, rtol=1e-13)
-
-
 @dtypes
-@pytest.mark.parametrize("posterior", [True, False])
-def test_probabilities_sum_to_one(case, posterior, dtype):
-    proba = case.loss.predict_proba(case.z.astype(dtype), posterior=posterior)
+def test_probabilities_sum_to_one(case, dtype):
+    proba = case.loss.predict_proba(case.z.astype(dtype))
     assert proba.shape == (N, case.loss.n_classes)
     np.testing.assert_allclose(proba.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=2 * float(np.finfo(dtype).eps))
 
 
-def test_posterior_log_loss_is_the_log_loss_of_the_posterior(case):
+def test_log_loss_is_that_of_the_probabilities(case):
     proba = case.loss.predict_proba(case.z)
     costs = -np.log(proba[np.arange(N), case.y])
-    np.testing.assert_allclose(case.loss.posterior_log_loss(case.y, case.z), costs.mean(), rtol=1e-12)
+    np.testing.assert_allclose(case.loss.log_loss(case.y, case.z), costs.mean(), rtol=1e-12)
     expected = np.average(costs, weights=case.weight)
-    np.testing.assert_allclose(case.loss.posterior_log_loss(case.y, case.z, case.weight), expected, rtol=1e-12)
+    np.testing.assert_allclose(case.loss.log_loss(case.y, case.z, case.weight), expected, rtol=1e-12)
 
 
+@links
 @gammas
-def test_posterior_log_loss_of_infinite_margins(gamma):
-    assert BinaryFocalLoss(gamma).posterior_log_loss([0, 1], [-np.inf, np.inf]) == 0
-    assert BinaryFocalLoss(gamma).posterior_log_loss([1], [-np.inf]) >= 1e200
+def test_log_loss_of_infinite_margins(gamma, link):
+    assert BinaryFocalLoss(gamma, link=link).log_loss([0, 1], [-np.inf, np.inf]) == 0
+    assert BinaryFocalLoss(gamma, link=link).log_loss([1], [-np.inf]) >= 1e200
     sure = [[np.inf, 0.0, -np.inf]]
-    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([0], sure) == 0
-    assert MulticlassFocalLoss(3, gamma).posterior_log_loss([1], sure) >= 1e200
+    assert MulticlassFocalLoss(3, gamma, link=link).log_loss([0], sure) == 0
+    assert MulticlassFocalLoss(3, gamma, link=link).log_loss([1], sure) >= 1e200
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -635,8 +781,11 @@ LOSSES = [
     BinaryFocalLoss(),
     BinaryFocalLoss(0.0, 0.25, "exact", None),
     BinaryFocalLoss(3.5, (0.5, 2.0), max_step=4.0),
+    BinaryFocalLoss((1.0, 4.0)),
+    BinaryFocalLoss(link="focal"),
     MulticlassFocalLoss(3),
     MulticlassFocalLoss(2, 1.5, (0.5, 2.0), hessian="exact", max_step=None),
+    MulticlassFocalLoss(3, (0.0, 2.0, 0.5), link="focal"),
 ]
 all_losses = pytest.mark.parametrize("loss", LOSSES, ids=str)
 
@@ -658,15 +807,19 @@ def test_repr_builds_the_loss_again(loss):
 
 
 def test_repr_names_every_parameter():
-    assert repr(BinaryFocalLoss(1)) == "BinaryFocalLoss(gamma=1.0, alpha=None, hessian='expected', max_step=8.0)"
-    assert repr(MulticlassFocalLoss(3, alpha=[1, 2, 3])) == (
-        "MulticlassFocalLoss(n_classes=3, gamma=2.0, alpha=(1.0, 2.0, 3.0), hessian='expected', max_step=8.0)"
+    assert repr(BinaryFocalLoss(1)) == (
+        "BinaryFocalLoss(gamma=1.0, alpha=None, hessian='expected', max_step=8.0, link='logit')"
+    )
+    assert repr(MulticlassFocalLoss(3, np.array([0, 2, 0.5]), alpha=[1, 2, 3], link="focal")) == (
+        "MulticlassFocalLoss(n_classes=3, gamma=(0.0, 2.0, 0.5), alpha=(1.0, 2.0, 3.0), hessian='expected', "
+        "max_step=8.0, link='focal')"
     )
 
 
 def test_losses_differ_by_their_parameters():
     assert len(set(LOSSES)) == len(LOSSES)
     assert BinaryFocalLoss(2) == BinaryFocalLoss(np.float64(2.0), max_step=8)
+    assert BinaryFocalLoss([1, 4]) == BinaryFocalLoss(np.array([1.0, 4.0])) == BinaryFocalLoss((1, 4.0))
     assert BinaryFocalLoss(alpha=[1, 2]) == BinaryFocalLoss(alpha=np.array([1.0, 2.0]))
     assert MulticlassFocalLoss(2) != BinaryFocalLoss()
     assert MulticlassFocalLoss(3) != MulticlassFocalLoss(4)
@@ -713,9 +866,34 @@ constructors = pytest.mark.parametrize(
 
 
 @constructors
-@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), True, "2", None, [2.0], 1j])
+@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), True, "2", None, 1j])
 def test_refused_gamma(construct, gamma):
     assert_refused(lambda: construct(gamma=gamma), f"gamma={gamma!r}", ">= 0", "2.0 is the usual choice")
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf"), True, "2", None, 101.0])
+def test_refused_gamma_of_one_class(bad):
+    for construct, gamma in ((BinaryFocalLoss, (1.0, bad)), (lambda g: MulticlassFocalLoss(3, g), [1.0, bad, 0.0])):
+        assert_refused(lambda construct=construct, gamma=gamma: construct(gamma), "gamma=", repr(bad))
+
+
+@pytest.mark.parametrize("gamma", [(), [2.0], (1.0, 2.0, 3.0, 4.0), [[1.0, 2.0]]], ids=str)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_refused_lengths_of_gamma(n_classes, gamma):
+    construct = BinaryFocalLoss if n_classes == 2 else lambda gamma: MulticlassFocalLoss(3, gamma)
+    assert_refused(lambda: construct(gamma), f"gamma={gamma!r}", f"{n_classes} classes")
+
+
+@constructors
+@pytest.mark.parametrize("gamma", [{0: 1.0, 1: 2.0}, {1.0, 2.0}])
+def test_refused_kinds_of_gamma(construct, gamma):
+    assert_refused(lambda: construct(gamma=gamma), f"gamma={gamma!r}")
+
+
+@constructors
+@pytest.mark.parametrize("link", ["Logit", "log", None, True, 1])
+def test_refused_link(construct, link):
+    assert_refused(lambda: construct(link=link), f"link={link!r}", "'logit'", "'focal'")
 
 
 @constructors
@@ -769,7 +947,7 @@ def users_of_margins(loss, y):
         lambda z: loss.loss(y, z),
         lambda z: loss.gradient_hessian(y, z),
         lambda z: loss.predict_proba(z),
-        lambda z: loss.posterior_log_loss(y, z),
+        lambda z: loss.log_loss(y, z),
     ]
 
 
@@ -801,7 +979,7 @@ def users_of_labels(case):
         lambda y: case.loss(y, z),
         lambda y: case.loss.loss(y, z),
         lambda y: case.loss.gradient_hessian(y, z),
-        lambda y: case.loss.posterior_log_loss(y, z),
+        lambda y: case.loss.log_loss(y, z),
     ]
 
 
@@ -850,7 +1028,7 @@ def users_of_weights(case):
         lambda weight: case.loss(y, z, weight),
         lambda weight: case.loss.loss(y, z, weight),
         lambda weight: case.loss.gradient_hessian(y, z, weight),
-        lambda weight: case.loss.posterior_log_loss(y, z, weight),
+        lambda weight: case.loss.log_loss(y, z, weight),
         lambda weight: case.loss.fit_intercept_only(y, weight),
     ]
 
@@ -876,13 +1054,13 @@ def test_refused_weights(case, bad):
 
 def test_weights_must_not_all_be_zero(case):
     y, z = case.y[:3], case.z[:3]
-    for use in (case.loss, case.loss.posterior_log_loss, lambda y, _, weight: case.loss.fit_intercept_only(y, weight)):
+    for use in (case.loss, case.loss.log_loss, lambda y, _, weight: case.loss.fit_intercept_only(y, weight)):
         assert_refused(lambda use=use: use(y, z, np.zeros(3)), "sample_weight is zero in every row", "at least one")
 
 
 def test_there_is_no_mean_of_no_rows(case):
     assert_refused(lambda: case.loss([], case.z[:0]), "raw_prediction has no rows")
-    assert_refused(lambda: case.loss.posterior_log_loss([], case.z[:0]), "raw_prediction has no rows")
+    assert_refused(lambda: case.loss.log_loss([], case.z[:0]), "raw_prediction has no rows")
     assert_refused(lambda: case.loss.fit_intercept_only([]), "y_true has no rows")
 
 
@@ -915,7 +1093,7 @@ def test_intercept_is_added_to_the_margins(n_outputs, order):
     ):
         np.testing.assert_array_equal(ours, theirs)
     assert loss(y, z, intercept=intercept) == loss(y, z + intercept)
-    assert loss.posterior_log_loss(y, z, intercept=intercept) == loss.posterior_log_loss(y, z + intercept)
+    assert loss.log_loss(y, z, intercept=intercept) == loss.log_loss(y, z + intercept)
     with pytest.raises(ValueError, match="shape"):
         loss(y, z, intercept=[1.0, 2.0])
 
