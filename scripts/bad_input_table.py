@@ -80,11 +80,11 @@ def _fit(row: Row, library: str) -> None:
 
 def _predict(row: Row, library: str) -> None:
     arguments = {"train": numbers(), **row.change(library)}
-    train, posterior = arguments.pop("train"), arguments.pop("posterior", True)
+    train = arguments.pop("train")
     model = FocalClassifier(estimator(library))
     if train is not None:
         model.fit(train, names())
-    model.set_params(posterior=posterior).predict(arguments.pop("X"), **arguments)
+    model.predict(arguments.pop("X"), **arguments)
 
 
 def _loss(row: Row, library: str) -> None:
