@@ -254,7 +254,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, K)
             Columns in the order of `classes_`; rows sum to 1. If y had K columns: the probability of each.
         """
-        return self.loss_.predict_proba(self.decision_function(X, **predict_params))
+        margins = self.decision_function(X, **predict_params)
+        return self.loss_.predict_proba(margins)
 
     def predict(self, X: Any, **predict_params: Any) -> AnyArray:
         """Most probable label of each row, and of each column of y.
@@ -656,7 +657,9 @@ def _of_labels(name: str, value: Any) -> Any:
 
 
 def _by_position(value: Any) -> Any:
-    return tuple(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes)) else value
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(value.tolist())
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else value
 
 
 def _resolve(value: Any, name: str, classes: np.ndarray) -> Any:

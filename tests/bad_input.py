@@ -175,7 +175,6 @@ PARAMETERS = [
             ("infinite", "inf", np.inf),
             ("a string", "'2'", "2"),
             ("a bool", "True", True),
-            ("an array", r"array\(\[2.\]\)", np.array([2.0])),
             ("None", "None", None),
             ("complex", "1j", 1j),
         ]
@@ -200,8 +199,8 @@ PARAMETERS = [
     fit("alpha is a set", ("alpha={1, 2}", "one positive weight per class"), alpha={1, 2}),
     fit("alpha is complex", ("alpha=1j", "one positive weight per class"), alpha=1j),
     fit("alpha is one number for three classes", ("alpha=0.3", "3 classes", "mapping"), alpha=0.3, y=names(3)),
-    fit("alpha lacks a label", (r"\['no'\]", r"\['no', 'yes'\]", "one weight for each"), alpha={"no": 1}),
-    fit("alpha has an unknown label", ("'zoo'", "one weight for each"), alpha={"no": 1, "yes": 2, "zoo": 3}),
+    fit("alpha lacks a label", (r"\['no'\]", r"\['no', 'yes'\]", "give one for each"), alpha={"no": 1}),
+    fit("alpha has an unknown label", ("'zoo'", "give one for each"), alpha={"no": 1, "yes": 2, "zoo": 3}),
     fit("alpha maps to a string", ("'x'", "no number", "positive weight"), alpha={"no": 1, "yes": "x"}),
     fit("alpha maps to a negative weight", ("-1", "not a positive finite"), alpha={"no": 1, "yes": -1}),
     fit(
@@ -219,10 +218,10 @@ PARAMETERS = [
         for value in (0, -1.0, np.nan, "8", True, [8.0])
     ),
     fit("max_step is too small for single precision", ("max_step=1e-300", "overflows", "8.0"), max_step=1e-300),
-    *(
-        fit(f"posterior is {value!r}", (f"posterior={value!r}", "not a bool", "True.*False"), posterior=value)
-        for value in ("no", 1, None)
-    ),
+    fit("gamma is an array of one", (r"gamma=\(2.0,\)", "1 values", "2 classes"), gamma=np.array([2.0])),
+    fit("gamma is of three classes", (r"gamma=\(1, 2, 3\)", "3 values", "2 classes"), gamma=(1, 2, 3)),
+    fit("gamma is of other labels", ("gamma has values for.*zoo", "no.*yes", "one for each"), gamma={"zoo": 1.0}),
+    fit("gamma of a class is negative", ("gamma=-1.0", *GAMMA), gamma={"no": 1.0, "yes": -1.0}),
     fit("the estimator is a class", INSTANCE, lambda library: {"estimator": type(estimator(library))}, error=TypeError),
     fit("the estimator is a string", ("'lightgbm'", *INSTANCE), error=TypeError, estimator="lightgbm"),
     fit("the estimator is another one", INSTANCE, error=TypeError, estimator=LogisticRegression()),
@@ -286,6 +285,14 @@ CONFLICTS = [
     setting("boosting_type rf", ("boosting_type='rf'", "XGBRFClassifier"), libraries=LGB, boosting_type="rf"),
     setting("boosting rf", ("boosting='rf'", "XGBRFClassifier"), libraries=LGB, boosting="rf"),
     setting("a metric of raw scores", ("metric='rmse'", "auc", "function"), libraries=LGB, metric="rmse"),
+    setting("a metric of many classes", ("'auc_mu'", "no metric of 2", "auc'"), libraries=LGB, metric="auc_mu"),
+    setting(
+        "a metric that is a function",
+        ("metric=<function", "eval_metric of fit"),
+        error=TypeError,
+        libraries=LGB,
+        metric=lambda y, z: ("m", 0.0, False),
+    ),
     fit(
         "an eval_metric of raw scores",
         ("eval_metric='binary_error'", "auc", "function"),
@@ -702,7 +709,6 @@ PREDICTIONS = [
     predict("output_margin", ("output_margin=True", "leave it out"), error=TypeError, X=numbers(), output_margin=True),
     predict("pred_leaf", ("pred_leaf=True", "predict of estimator_"), error=TypeError, X=numbers(), pred_leaf=True),
     predict("before fit", ("not fitted yet", "Call 'fit'"), X=numbers(), train=None),
-    predict("posterior set to a string", ("posterior='no'", "not a bool"), X=numbers(), posterior="no"),
 ]
 
 SHARED = np.zeros(200)

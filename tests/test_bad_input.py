@@ -95,7 +95,7 @@ def test_fit(row, library, no_training):
     assert state(model) == parameters
     assert vars(model) == fitted
     assert_untouched(held)
-    assert pickle.dumps(model.set_params(posterior=True).predict_proba(numbers(2))) == before
+    assert pickle.dumps(model.predict_proba(numbers(2))) == before
     unfitted = {name: value for name, value in fitted.items() if not name.endswith("_")}
     assert {name: value for name, value in vars(model).items() if not name.endswith("_")}.keys() == unfitted.keys()
 
@@ -103,19 +103,18 @@ def test_fit(row, library, no_training):
 @pytest.mark.parametrize(("row", "library"), cases("predict"))
 def test_predict(row, library):
     arguments = {"train": numbers(), **row.change(library)}
-    train, posterior = arguments.pop("train"), arguments.pop("posterior", True)
+    train = arguments.pop("train")
     model = FocalClassifier(estimator(library))
     if train is not None:
         model.fit(train, names())
         before = pickle.dumps(model.predict_proba(train))
-    model.set_params(posterior=posterior)
     held = freeze(arguments)
     X = arguments.pop("X")
-    for method in (model.predict, model.predict_proba, *([] if posterior == "no" else [model.decision_function])):
+    for method in (model.predict, model.predict_proba, model.decision_function):
         assert_refused(row, lambda method=method: method(X, **arguments))
     assert_untouched(held)
     if train is not None:
-        assert pickle.dumps(model.set_params(posterior=True).predict_proba(train)) == before
+        assert pickle.dumps(model.predict_proba(train)) == before
 
 
 @pytest.mark.parametrize(("row", "library"), cases("objective"))

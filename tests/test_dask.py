@@ -19,6 +19,7 @@ from sklearn.utils import get_tags
 from tables import draw
 
 from focal_boost import FocalClassifier
+from focal_boost._adapter import import_adapter
 from focal_boost.lightgbm import FocalObjective as LightGBMObjective
 from focal_boost.xgboost import FocalObjective as XGBoostObjective
 
@@ -150,7 +151,8 @@ def test_xgboost_train(client, place, n_classes):
     # over all rows, however they lie; XGBoost passes six decimals on
     history = there["history"]["train"]
     assert history["focal_loss"][-1] == pytest.approx(loss(table.y, margins[0]), abs=1e-6)
-    assert history["posterior_log_loss"][-1] == pytest.approx(loss.posterior_log_loss(table.y, margins[0]), abs=1e-6)
+    assert history["log_loss"][-1] == pytest.approx(loss.log_loss(table.y, margins[0]), abs=1e-6)
+    assert history["logloss" if n_classes == 2 else "mlogloss"][-1] == pytest.approx(history["log_loss"][-1], abs=1e-6)
     local = [loss(table.y[rows], margins[0][rows]) for rows in (slice(1500), slice(1500, None))]
     assert abs(np.mean(local) - loss(table.y, margins[0])) > 1e-3  # what the mean over workers would be
 
@@ -296,16 +298,14 @@ def test_early_stopping_is_the_same_on_all_workers(client, place, library, n_cla
     margins, margins_one = model.decision_function(valid.X), model.decision_function(valid.X[:400])
     log_two, log_one = (model.evals_result_[name] for name in library.names)
     exact = {"rel": 1e-5}
-    assert log_two["focal_loss"][best] == pytest.approx(model.loss_(valid.y, margins, valid.weight), **exact)
-    assert log_one["focal_loss"][best] == pytest.approx(model.loss_(valid.y[:400], margins_one), **exact)
-    assert log_two["posterior_log_loss"][best] == pytest.approx(
-        model.loss_.posterior_log_loss(valid.y, margins, valid.weight), **exact
-    )
+    name = import_adapter("xgboost" if library is XGBoost else "lightgbm").log_loss_name(n_classes)
+    assert list(log_two) == list(log_one) == [name]
+    assert log_two[name][best] == pytest.approx(model.loss_.log_loss(valid.y, margins, valid.weight), **exact)
+    assert log_one[name][best] == pytest.approx(model.loss_.log_loss(valid.y[:400], margins_one), **exact)
     # the library's rule, on these values: one of the sets (XGBoost: the last) had no better round for three
-    stops = [np.argmin(log["focal_loss"]) for log in (log_one, *([log_two] if library is LightGBM else []))]
-    stops += [np.argmin(log["posterior_log_loss"]) for log in (log_one, log_two) if library is LightGBM]
+    stops = [np.argmin(log[name]) for log in (log_one, *([log_two] if library is LightGBM else []))]
     assert best in stops
-    assert len(log_one["focal_loss"]) == best + 4
+    assert len(log_one[name]) == best + 4
 
 
 @each_library
@@ -314,27 +314,30 @@ def test_several_labels_a_row_are_not_promised(library):
 
 
 @each_library
-def test_metric_functions_see_posteriors_and_are_weighted_by_rows(client, place, library):
+def test_metric_functions_see_probabilities_and_are_weighted_by_rows(client, place, library):
     table = sorted_by_class(2)
     X, y = uneven(place, table.X), uneven(place, table.y)
 
     def squared(y_true, y_proba, sample_weight=None):
         return float(np.average((y_true - y_proba) ** 2, weights=sample_weight))
 
-    if library is XGBoost:
-        estimator, options = library.there(eval_metric=[rows_on_the_worker, squared]), {"verbose": False}
-    else:
-        estimator = library.there()
-        options = {"eval_metric": [as_lightgbm_metric(rows_on_the_worker), as_lightgbm_metric(squared)]}
+    def train(metric):
+        if library is XGBoost:  # which takes one function
+            estimator, options = library.there(eval_metric=["auc", metric]), {"verbose": False}
+        else:
+            estimator, options = library.there(), {"eval_metric": [as_lightgbm_metric(metric)]}
+        model = DaskFocalClassifier(estimator, client=client).fit(X, y, eval_set=[(X, y)], **options)
+        return model, model.evals_result_[library.names[0]][metric.__name__][-1]
+
+    model, found = train(squared)
+    assert found == pytest.approx(squared(table.y, model.predict_proba(table.X)[:, 1]), rel=1e-5)
     before = len(client.get_events("rows"))
-    model = DaskFocalClassifier(estimator, client=client).fit(X, y, eval_set=[(X, y)], **options)
-    log = model.evals_result_[library.names[0]]
-    assert log["squared"][-1] == pytest.approx(squared(table.y, model.predict_proba(table.X)[:, 1]), rel=1e-5)
+    _, found = train(rows_on_the_worker)
     # 1500 rows on one worker and 500 on the other, unless the scheduler has moved a chunk
     seen = {int(event) for _, event in client.get_events("rows")[before:]}
     assert sum(seen) == 2000
     assert len(seen) == 2
-    assert log["rows_on_the_worker"][-1] == pytest.approx(sum(rows**2 for rows in seen) / 2000)
+    assert found == pytest.approx(sum(rows**2 for rows in seen) / 2000)
 
 
 @each_library
@@ -457,7 +460,8 @@ def test_partitions_without_rows(client, library):
     model.fit(*pair, data["w"], eval_set=[pair], **{library.weights: [data["w"]]}, **library.quiet())
     here = FocalClassifier(library.here(n_estimators=5), alpha="balanced").fit(kept[columns], kept["y"], kept["w"])
     assert model.loss_.alpha == pytest.approx(here.loss_.alpha, rel=1e-12)
-    assert len(model.evals_result_[library.names[0]]["focal_loss"]) == 5
+    (losses,) = model.evals_result_[library.names[0]].values()
+    assert len(losses) == 5
     proba = model.predict_proba(data[columns]).compute()
     pd.testing.assert_index_equal(proba.index, kept.index)
     codes, weight = (kept["y"] == "b").to_numpy(dtype=int), kept["w"]

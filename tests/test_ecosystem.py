@@ -88,7 +88,7 @@ def test_treelite_gives_margins_and_probabilities(make, n_classes, tmp_path):
     np.testing.assert_allclose(margins, model.decision_function(X), rtol=0, atol=2e-6)
     np.testing.assert_allclose(model.loss_.predict_proba(margins), model.predict_proba(X), rtol=0, atol=1e-6)
     proba = np.asarray(treelite.gtil.predict(trees, X, nthread=1)).reshape(300, -1)
-    expected = model.set_params(posterior=False).predict_proba(X)
+    expected = model.predict_proba(X)
     np.testing.assert_allclose(proba, expected[:, -proba.shape[1] :], rtol=0, atol=1e-6)
 
 
@@ -110,19 +110,16 @@ def run_onnx(model, X):
 @each_estimator
 @each_task
 @pytest.mark.parametrize("missing", [False, True])
-def test_onnx_gives_the_posterior(make, n_classes, missing):
+def test_onnx_gives_margins_and_probabilities(make, n_classes, missing):
     table = draw(400, n_classes=n_classes)
     X = table.X.astype(np.float32)
     if missing:
         X[np.abs(X) < 0.2] = np.nan
     model = FocalClassifier(make(), gamma=1.7, alpha="balanced").fit(X, table.y)
-    for posterior in (True, False):
-        margins, proba = run_onnx(model.set_params(posterior=posterior), X)
-        np.testing.assert_allclose(
-            margins.reshape(model.decision_function(X).shape), model.decision_function(X), atol=1e-5
-        )
-        np.testing.assert_allclose(proba, model.predict_proba(X), rtol=0, atol=1e-5)
-        np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
+    margins, proba = run_onnx(model, X)
+    np.testing.assert_allclose(margins.reshape(model.decision_function(X).shape), model.decision_function(X), atol=1e-5)
+    np.testing.assert_allclose(proba, model.predict_proba(X), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
 
 
 @each_booster
@@ -163,44 +160,6 @@ def test_onnx_stops_at_the_best_round(make):
     np.testing.assert_allclose(margins[:, 0], model.decision_function(X_valid), atol=1e-5)
 
 
-@each_task
-@pytest.mark.parametrize("gamma", [0.0, 2.0, 5.0])
-def test_onnx_posterior_is_exact_at_margins_of_any_size(n_classes, gamma):
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    from libraries import make_loss
-
-    from focal_boost import onnx as module
-
-    alpha = (0.2, 3.0) if n_classes == 2 else (0.2, 1.0, 3.0)
-    loss = make_loss(n_classes, gamma, alpha=alpha)
-    nodes = module._Nodes()
-    logits = module._binary_logit(nodes, loss) if n_classes == 2 else module._log_posterior(nodes, loss)
-    double = onnx.TensorProto.DOUBLE
-    graph = onnx.helper.make_graph(
-        nodes.found,
-        "posterior",
-        [onnx.helper.make_tensor_value_info("margins", double, [None, loss.n_outputs])],
-        [onnx.helper.make_tensor_value_info(logits, double, [None, loss.n_outputs])],
-        nodes.constants,
-    )
-    opsets = [onnx.helper.make_opsetid("", module._OPSET)]
-    proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    grid = np.array([-800.0, -50.0, -36.0, -5.0, -1e-8, 0.0, 1e-8, 5.0, 36.0, 50.0, 800.0])
-    if n_classes == 2:
-        z = grid[:, None]
-        expected = loss._posterior_margins(grid)[:, None]
-    else:
-        z = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(-1, 3)
-        expected = loss._posterior_margins(z)
-    (found,) = session.run(None, {"margins": z})
-    assert np.isfinite(found).all()
-    if n_classes == 3:
-        found = found - found.max(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-11)
-
-
 def test_onnx_refuses_what_it_cannot_express():
     pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")
     from focal_boost.onnx import to_onnx
@@ -237,9 +196,7 @@ def test_mlflow_logs_the_booster_and_the_classifier(make, tmp_path, monkeypatch)
     loaded = mlflow.sklearn.load_model(str(tmp_path / "model"))
     np.testing.assert_array_equal(loaded.predict_proba(table.X), model.predict_proba(table.X))
     estimator = flavour.load_model(str(tmp_path / "booster"))
-    np.testing.assert_allclose(
-        estimator.predict_proba(table.X), model.set_params(posterior=False).predict_proba(table.X), atol=1e-7
-    )
+    np.testing.assert_allclose(estimator.predict_proba(table.X), model.predict_proba(table.X), atol=1e-7)
 
 
 def test_forests_have_one_tree_a_round_and_class():

@@ -36,9 +36,8 @@ def draw(n=700, seed=0):
 X, Y, WEIGHT = draw()
 
 
-def train(loss, strategy, *, weight=None, rounds=12, objective=None, scaled=False, **arguments):
-    start = loss.fit_intercept_only(Y, weight)
-    objective = objective or FocalObjective(loss, start, scale=loss.log_loss_scale(start) if scaled else 1.0)
+def train(loss, strategy, *, weight=None, rounds=12, scale=None, **arguments):
+    objective = FocalObjective(loss, loss.fit_intercept_only(Y, weight), scale=scale)
     params = {**BASE, **objective.params, "multi_strategy": strategy}
     data = xgb.DMatrix(X, Y, weight=weight)
     return xgb.train(
@@ -61,11 +60,12 @@ LOSSES = [
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=["expected", "exact"])
 
 
-@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("order", ["C", "F", "strided"])
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 @each_loss
-def test_columns_are_binary_losses(loss, order, soft):
+def test_columns_are_binary_losses(kernels, loss, order, soft):
+    # The reference in NumPy takes the steps that the worst row of a call needs: the last bits may differ.
+    rtol = 1e-13 if getattr(kernels, "__name__", "").endswith(".numpy") else 0.0
     rng = np.random.default_rng(1)
     y = rng.random((50, K)) if soft else rng.integers(0, 2, (50, K))
     z = rng.normal(scale=3, size=(50, 2 * K))[:, ::2]
@@ -77,10 +77,11 @@ def test_columns_are_binary_losses(loss, order, soft):
         both = loss.gradient_hessian(y, z, weight, hessian_scale=2.0, intercept=start)
         for k in range(K):
             own = None if start is None else np.broadcast_to(start, K)[k]
-            assert np.array_equal(values[:, k], loss.loss(y[:, k], z[:, k].copy(), weight, intercept=own))
+            alone = loss.loss(y[:, k], z[:, k].copy(), weight, intercept=own)
+            np.testing.assert_allclose(values[:, k], alone, rtol=rtol, atol=0)
             alone = loss.gradient_hessian(y[:, k], z[:, k].copy(), weight, hessian_scale=2.0, intercept=own)
             for together, column in zip(both, alone, strict=True):
-                assert np.array_equal(together[:, k], column)
+                np.testing.assert_allclose(together[:, k], column, rtol=rtol, atol=0)
     assert all(np.array_equal(x, copy) for x, copy in zip((y, z, weight), kept, strict=True))
 
 
@@ -98,7 +99,7 @@ def test_output_arrays_of_any_layout(order):
 @each_loss
 def test_means_are_over_rows_and_labels(loss):
     z = np.random.default_rng(2).normal(size=Y.shape)
-    for function in (loss, loss.posterior_log_loss):
+    for function in (loss, loss.log_loss):
         columns = [function(Y[:, k], z[:, k], WEIGHT) for k in range(K)]
         assert function(Y, z, WEIGHT) == pytest.approx(np.mean(columns), rel=1e-12)
         columns = [function(Y[:, k], z[:, k]) for k in range(K)]
@@ -106,13 +107,13 @@ def test_means_are_over_rows_and_labels(loss):
 
 
 @each_loss
-def test_intercept_and_posterior_are_those_of_each_label(loss):
+def test_intercept_and_probability_are_those_of_each_label(loss):
     intercept = loss.fit_intercept_only(Y, WEIGHT)
     assert intercept.tolist() == [loss.fit_intercept_only(Y[:, k], WEIGHT) for k in range(K)]
     z = np.broadcast_to(intercept, (2, K))
     share = np.average(Y, axis=0, weights=WEIGHT)
     np.testing.assert_allclose(loss.predict_proba(z), [share, share], rtol=1e-12)
-    np.testing.assert_allclose(loss.predict_proba(z, posterior=False), 1 / (1 + np.exp(-z)), rtol=1e-12)
+    np.testing.assert_allclose(loss.predict_proba(z), 1 / (1 + np.exp(-z)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_gamma_0_is_the_built_in_objective(strategy, weight):
     own = train(loss, strategy, weight=weight, evals=[(data, "train")], evals_result=own_log)
     np.testing.assert_allclose(margins(own), margins(built_in), rtol=0, atol=1e-6)
     # What the metric calls the mean is what XGBoost calls the mean.
-    np.testing.assert_allclose(own_log["train"]["posterior_log_loss"], log["train"]["logloss"], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(own_log["train"]["log_loss"], log["train"]["logloss"], rtol=0, atol=2e-6)
 
 
 @each_strategy
@@ -165,20 +166,20 @@ def test_rounds_without_copies_give_the_same_model(strategy):
     assert np.array_equal(margins(booster), margins(train(loss, strategy, weight=WEIGHT)))
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_one_tree_a_label_is_one_model_a_label(gamma, scaled):
+@pytest.mark.parametrize("scale", [1.0, None])
+@pytest.mark.parametrize("gamma", [0.5, (2.0, 0.5)])
+def test_one_tree_a_label_is_one_model_a_label(gamma, scale):
     loss = BinaryFocalLoss(gamma=gamma, alpha=0.7)
-    together = margins(train(loss, "one_output_per_tree", weight=WEIGHT, scaled=scaled))
+    together = margins(train(loss, "one_output_per_tree", weight=WEIGHT, scale=scale))
     for k in range(K):
         start = loss.fit_intercept_only(Y[:, k], WEIGHT)
-        objective = FocalObjective(loss, start, scale=loss.log_loss_scale(start) if scaled else 1.0)
+        objective = FocalObjective(loss, start, scale=scale)
         alone = xgb.train({**BASE, **objective.params}, xgb.DMatrix(X, Y[:, k], weight=WEIGHT), 12, obj=objective)
         np.testing.assert_allclose(together[:, k], margins(alone), rtol=0, atol=1e-5)
 
 
 @each_strategy
-def test_focal_loss_falls_and_posteriors_beat_the_shares(strategy):
+def test_focal_loss_falls_and_probabilities_beat_the_shares(strategy):
     log: dict = {}
     data = xgb.DMatrix(X, Y)
     loss = BinaryFocalLoss(gamma=2.0)
@@ -239,7 +240,7 @@ def classifier(strategy="one_output_per_tree", gamma=2.0, max_step=8.0, **option
 @each_strategy
 def test_classifier_is_the_native_model(strategy):
     model = classifier(strategy).fit(X, Y, sample_weight=WEIGHT)
-    booster = train(BinaryFocalLoss(), strategy, weight=WEIGHT, scaled=True)
+    booster = train(BinaryFocalLoss(), strategy, weight=WEIGHT)
     np.testing.assert_allclose(model.decision_function(X), margins(booster), rtol=0, atol=1e-6)
     proba = model.predict_proba(X)
     np.testing.assert_allclose(proba, BinaryFocalLoss().predict_proba(margins(booster)), rtol=0, atol=1e-6)
@@ -295,13 +296,15 @@ def test_classifier_of_gamma_0_is_the_built_in_objective(strategy):
     np.testing.assert_allclose(model.predict_proba(X), built_in.predict_proba(X), rtol=0, atol=1e-6)
 
 
-def test_early_stopping_follows_the_focal_loss_of_all_labels():
+def test_early_stopping_follows_the_log_loss_of_all_labels():
     valid_X, valid_Y, _ = draw(300, seed=1)
     model = classifier(early_stopping_rounds=4).set_params(estimator__n_estimators=300)
     model.fit(X, Y, eval_set=[(valid_X, valid_Y)], verbose=False)
-    log = model.evals_result_["validation_0"]["focal_loss"]
+    log = model.evals_result_["validation_0"]["logloss"]
     assert model.best_iteration_ == int(np.argmin(log)) < len(log) - 1
-    assert min(log) == pytest.approx(model.loss_(valid_Y, model.decision_function(valid_X)), rel=1e-5)
+    proba = model.predict_proba(valid_X)
+    costs = [log_loss(valid_Y[:, k], proba[:, k].astype(float)) for k in range(K)]
+    assert min(log) == pytest.approx(np.mean(costs), rel=1e-5)
 
 
 def test_metric_functions_see_one_probability_a_label():
@@ -348,7 +351,7 @@ def test_random_forest_of_labels():
     ("fit", "parts"),
     [
         (lambda: FocalClassifier(lgb.LGBMClassifier()).fit(X, Y), ["(700, 3)", "LightGBM", "MultiOutputClassifier"]),
-        (lambda: FocalClassifier(xgb.XGBClassifier(), alpha="balanced").fit(X, Y), ["'balanced'", "pair (w_0, w_1)"]),
+        (lambda: FocalClassifier(xgb.XGBClassifier(), alpha="balanced").fit(X, Y), ["'balanced'", "pair (no, yes)"]),
         (lambda: FocalClassifier(xgb.XGBClassifier(), alpha={0: 1, 1: 2}).fit(X, Y), ["{0: 1, 1: 2}", "pair"]),
         (lambda: FocalClassifier(xgb.XGBClassifier()).fit(X, Y + np.arange(K)), ["y should be a 1d array"]),
         (lambda: FocalClassifierCV(xgb.XGBClassifier()).fit(X, Y), ["y should be a 1d array"]),
