@@ -22,6 +22,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from focal_boost.kernels import _native
+from focal_boost.kernels.parameters import Parameters
+from focal_boost.kernels.tables import block, n_steps
 
 LABEL_TYPES = ["?", "i1", "u1", "i4", "i8", "f4", "f8"]
 WEIGHT_TYPES = ["?", "u1", "i4", "i8", "f4", "f8"]
@@ -79,34 +81,34 @@ class Laid:
         return bool((self.raw[self.around] == 0xFF).all())
 
 
-def _function(draw: random.Random) -> tuple[str, bool, int]:
-    """Name, whether there are K columns, number of outputs."""
-    return draw.choice(
-        [
-            ("binary_loss", False, 1),
-            ("binary_gradient_hessian", False, 2),
-            ("binary_posterior_logit", False, 1),
-            ("multiclass_loss", True, 1),
-            ("multiclass_gradient_hessian", True, 2),
-            ("multiclass_log_posterior", True, 1),
-        ]
+LOSS, DERIVATIVES, LOG_ODDS = range(3)
+
+
+def _call(draw: random.Random) -> tuple[int, bool, int]:
+    """Operation, whether there are K columns, number of outputs."""
+    operation = draw.choice([LOSS, DERIVATIVES, DERIVATIVES, LOG_ODDS])
+    return operation, draw.random() < 0.5, 2 if operation == DERIVATIVES else 1
+
+
+def _parameters(draw: random.Random, operation: int, wide: bool, k: int) -> Parameters:
+    gamma = (draw.choice(GAMMAS),) * k
+    if draw.random() < 0.3:
+        gamma = tuple(draw.choice(GAMMAS) for _ in range(k))
+    return Parameters(
+        binary=not wide,
+        logit=operation != LOG_ODDS and draw.random() < 0.5,
+        gamma=gamma,
+        class_weight=tuple(draw.uniform(0.1, 3) for _ in range(k)),
+        expected=draw.random() < 0.5,
+        max_step=draw.choice([8.0, 0.5, np.inf, 5e-324]),
     )
 
 
-def _arguments(draw, name, wide, k, y, z, weight, outs, n_threads):
-    gamma = draw.choice(GAMMAS)
-    class_weight = np.array([draw.uniform(0.1, 3) for _ in range(k)])
-    intercept = draw.choice([None, None, 0.5])
-    if intercept is not None and wide:
-        intercept = np.linspace(-1, 1, k)
-    weights = (class_weight,) if wide else tuple(class_weight.tolist())
-    if "posterior" in name:
-        return [z, gamma, *weights, outs[0], n_threads, intercept]
-    head = [y, z, weight, gamma, *weights]
-    if name.endswith("loss"):
-        return [*head, outs[0], n_threads, intercept]
-    finish = [draw.random() < 0.5, draw.choice([8.0, 0.5, np.inf, 5e-324]), draw.choice([1.0, 2.0, 1.5])]
-    return [*head, *finish, *outs, n_threads, intercept]
+def _arguments(operation, parameters, y, z, weight, outs, n_threads=1, intercept=None, hessian_scale=1.0):
+    """What native.py passes on."""
+    head = [operation, parameters.binary, parameters.logit, parameters.expected, parameters.max_step]
+    arrays = [y, z, weight, outs[0], outs[1] if len(outs) > 1 else None]
+    return [*head, n_steps(parameters), block(parameters), *arrays, n_threads, intercept, hessian_scale]
 
 
 def _values(draw: random.Random, shape: tuple[int, ...]) -> np.ndarray:
@@ -127,7 +129,7 @@ def _check(condition: bool, message: str) -> None:
 
 def honest_call(draw: random.Random) -> str:
     """Arguments that fit together, in memory laid out in every way."""
-    name, wide, n_outs = _function(draw)
+    operation, wide, n_outs = _call(draw)
     n = draw.choice(ROWS)
     # Now and then enough rows for several threads.
     if draw.random() < 0.002:
@@ -136,7 +138,7 @@ def honest_call(draw: random.Random) -> str:
     if n > 1000:
         k = min(k, 5)
     shape = (n, k) if wide else (n,)
-    out_shape = (n,) if name == "multiclass_loss" else shape
+    out_shape = (n,) if operation == LOSS else shape
     rng = np.random.default_rng(draw.getrandbits(32))
     with np.errstate(over="ignore"):  # the largest doubles as floats
         z = Laid(draw, _values(draw, shape), draw.choice(FLOAT_TYPES))
@@ -144,36 +146,37 @@ def honest_call(draw: random.Random) -> str:
     y = Laid(draw, rng.integers(0, 2 if label_type == "?" else k, n), label_type)
     weight = Laid(draw, rng.integers(0, 4, n), draw.choice(WEIGHT_TYPES)) if draw.random() < 0.5 else None
     outs = [Laid(draw, np.full(out_shape, 7.0), draw.choice(FLOAT_TYPES)) for _ in range(n_outs)]
+    if operation == LOG_ODDS:
+        weight = None
     inputs = [x for x in (y, z, weight) if x is not None]
     for x in inputs:
         if draw.random() < 0.3:
             x.array.flags.writeable = False
-    bad = bool(n and "posterior" not in name and draw.random() < 0.1)
+    bad = bool(n and operation != LOG_ODDS and draw.random() < 0.1)
     if bad and label_type != "?":
         y.array.flags.writeable = True
         y.array[draw.randrange(n)] = 77
     bad = bad and label_type != "?"
     before = [x.raw.tobytes() for x in inputs]
     n_threads = draw.choice([1, 1, 2, 3, 0, -1, 1000])
-    seed = draw.getrandbits(32)
-    arguments = _arguments(
-        random.Random(seed), name, wide, k, y.array, z.array,
-        None if weight is None else weight.array, [out.array for out in outs], n_threads,
-    )  # fmt: skip
-    status = getattr(_native, name)(*arguments)
+    parameters = _parameters(draw, operation, wide, k)
+    intercept = draw.choice([None, None, np.linspace(-1, 1, k) if wide else np.array([0.5])])
+    last = intercept, draw.choice([1.0, 2.0, 1.5])
+    labels = None if operation == LOG_ODDS else y.array
+    weights = None if weight is None else weight.array
+    arguments = _arguments(operation, parameters, labels, z.array, weights, [x.array for x in outs], n_threads, *last)
+    status = _native.run(*arguments)
     _check([x.raw.tobytes() for x in inputs] == before, "an input was written to")
     _check(all(out.intact() for out in outs), "memory around an output was written to")
-    needed = [z, *outs] if "posterior" in name else [*inputs, *outs]
+    needed = [z, *outs] if operation == LOG_ODDS else [*inputs, *outs]
     if status == -2:
         # An array of one row or column may have any stride, and NumPy hands a plain one on.
         _check(n == 0 or not all(x.aligned for x in needed), "aligned memory was not taken")
         return "unaligned"
     plain_outs = [np.full(out_shape, 7.0, out.array.dtype) for out in outs]
-    plain = _arguments(
-        random.Random(seed), name, wide, k, y.array.copy(), z.array.copy(),
-        None if weight is None else weight.array.copy(), plain_outs, 1,
-    )  # fmt: skip
-    _check(getattr(_native, name)(*plain) == status, "status depends on the layout")
+    labels, weights = (None if x is None else x.copy() for x in (labels, weights))
+    plain = _arguments(operation, parameters, labels, z.array.copy(), weights, plain_outs, 1, *last)
+    _check(_native.run(*plain) == status, "status depends on the layout")
     _check((status >= 0) == bad, f"status {status} of labels that are {'' if bad else 'not '}bad")
     if not bad:
         for out, same in zip(outs, plain_outs, strict=True):
@@ -183,18 +186,19 @@ def honest_call(draw: random.Random) -> str:
 
 def strange_call(draw: random.Random, sparse: np.ndarray | None) -> str:
     """One argument or several that do not fit: an exception or a status, and no crash."""
-    name, wide, n_outs = _function(draw)
+    operation, wide, n_outs = _call(draw)
     n, k = draw.choice(ROWS), draw.choice(CLASSES) if wide else 2
     shape = (n, k) if wide else (n,)
-    out_shape = (n,) if name == "multiclass_loss" else shape
+    out_shape = (n,) if operation == LOSS else shape
     outs = [np.zeros(out_shape) for _ in range(n_outs)]
-    arguments = _arguments(draw, name, wide, k, np.zeros(n), np.zeros(shape), np.ones(n), outs, 1)
+    parameters = _parameters(draw, operation, wide, k)
+    arguments = _arguments(operation, parameters, np.zeros(n), np.zeros(shape), np.ones(n), outs)
     for _ in range(draw.choice([1, 1, 1, 2, 4])):
         arguments[draw.randrange(len(arguments))] = _strange(draw, n, k, sparse)
     if draw.random() < 0.02:
         arguments = arguments[: draw.randrange(len(arguments))]
     try:
-        status = getattr(_native, name)(*arguments)
+        status = _native.run(*arguments)
     except (ValueError, TypeError, BufferError, OverflowError, DeprecationWarning) as error:
         return type(error).__name__
     _check(status >= -2, f"status {status}")
@@ -247,11 +251,12 @@ def far_rows(draw: random.Random, sparse: np.ndarray) -> str:
     values = np.array([draw.uniform(-5, 5) for _ in range(rows)])
     far[...] = values
     got, want = np.empty((2, rows)), np.empty((2, rows))
+    parameters = Parameters(binary=True, logit=draw.random() < 0.5, gamma=(2.0, 2.0), class_weight=(1.0, 1.0))
     for z, out in ((far, got), (values, want)):
-        _native.binary_gradient_hessian(np.zeros(rows), z, None, 2.0, 1.0, 1.0, True, 8.0, 1.0, out[0], out[1], 1, None)
+        _native.run(*_arguments(DERIVATIVES, parameters, np.zeros(rows), z, None, out))
     _check(np.array_equal(got, want), "values of far rows")
-    _native.binary_loss(np.zeros(rows), values, None, 2.0, 1.0, 1.0, far, 1, None)
-    _native.binary_loss(np.zeros(rows), values, None, 2.0, 1.0, 1.0, want[0], 1, None)
+    for out in (far, want[0]):
+        _native.run(*_arguments(LOSS, parameters, np.zeros(rows), values, None, [out]))
     _check(np.array_equal(far, want[0]), "output of far rows")
     return "far rows"
 
