@@ -1,9 +1,10 @@
 """Derivatives of each objective against an arbitrary-precision reference, over margins from -800 to 800.
 
-The reference (tests/reference.py) differentiates the loss numerically with 50 digits and more. Objectives of other
-packages are those of peers.py; the built-in objectives, which know gamma = 0 only, are read out of trees with a single
-leaf. Relative errors are taken where |margin| <= 20; beyond, an objective has to stay finite and keep its sign. Prints
-the tables and writes them to results/accuracy.md:
+The reference (tests/reference.py) differentiates the loss with 50 digits and more. Objectives of other packages have
+the margins of the paper, which is focal_boost's link "focal", and are those of peers.py; the link "logit" is measured
+beside them against its own derivatives. The built-in objectives, which know gamma = 0 only, are read out of trees with
+a single leaf. Relative errors are taken where |margin| <= 20; beyond, an objective has to stay finite and keep its
+sign. Prints the tables and writes them to results/accuracy.md:
 
     python benchmarks/accuracy.py
 """
@@ -70,9 +71,12 @@ def binary_rows() -> Derivatives:
     return np.repeat([0.0, 1.0], len(MARGINS)), np.tile(MARGINS, 2)
 
 
-def binary_truth(gamma: float) -> Derivatives:
-    pairs = [reference.binary(y, z, gamma)[0][1:] for y, z in zip(*binary_rows(), strict=True)]
-    return np.array([[float(value) for value in pair] for pair in pairs]).T
+def binary_truth(gamma: float, link: str) -> Derivatives:
+    pairs = []
+    for y, z in zip(*binary_rows(), strict=True):
+        row = reference.row(link, (0.0, z), (gamma,) * 2, (1.0,) * 2)
+        pairs.append([float(table[int(y)][1]) for table in (row.gradient, row.curvature)])
+    return np.array(pairs).T
 
 
 def multiclass_rows() -> Derivatives:
@@ -82,20 +86,27 @@ def multiclass_rows() -> Derivatives:
     return np.arange(len(z)) % N_CLASSES * 1.0, z
 
 
-def multiclass_truth(gamma: float) -> Derivatives:
-    ones = [1.0] * N_CLASSES
-    rows = [reference.multiclass(int(y), tuple(z), gamma, ones)[1:] for y, z in zip(*multiclass_rows(), strict=True)]
-    return np.array([[[float(value) for value in part] for part in row] for row in rows]).swapaxes(0, 1)
+def multiclass_truth(gamma: float, link: str) -> Derivatives:
+    rows = []
+    for y, z in zip(*multiclass_rows(), strict=True):
+        row = reference.row(link, tuple(z.tolist()), (gamma,) * N_CLASSES, (1.0,) * N_CLASSES)
+        rows.append([[float(value) for value in table[int(y)]] for table in (row.gradient, row.curvature)])
+    return np.array(rows).swapaxes(0, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Objectives: (labels, margins, gamma) -> derivatives
 
 
-def ours(y: np.ndarray, z: np.ndarray, gamma: float) -> Derivatives:
-    if z.ndim == 1:
-        return BinaryFocalLoss(gamma, hessian="exact", max_step=None).gradient_hessian(y, z)
-    return MulticlassFocalLoss(z.shape[1], gamma, hessian="exact", max_step=None).gradient_hessian(y, z)
+def ours(link: str) -> Callable[..., Derivatives]:
+    options: dict[str, Any] = {"hessian": "exact", "max_step": None, "link": link}
+
+    def objective(y: np.ndarray, z: np.ndarray, gamma: float) -> Derivatives:
+        if z.ndim == 1:
+            return BinaryFocalLoss(gamma, **options).gradient_hessian(y, z)
+        return MulticlassFocalLoss(z.shape[1], gamma, **options).gradient_hessian(y, z)
+
+    return objective
 
 
 def xgboost_built_in(y: np.ndarray, z: np.ndarray) -> Derivatives:
@@ -163,19 +174,19 @@ def table(title: str, objectives: dict[str, Any], rows: Derivatives, truth: dict
     return markdown_table([title, *HEADER], lines)
 
 
-def rounding(binary: dict[float, Derivatives]) -> str:
+def rounding(binary: dict[float, Derivatives], link: str) -> str:
     """Largest error of what a booster is given, float32 made of float32 margins, in units of 2**-24 of the value."""
     y, z = binary_rows()
     worst = []
     for i in (0, 1):
         errors = []
         for gamma, truth in binary.items():
-            value = ours(y, z.astype(np.float32), gamma)[i].astype(np.float32)
+            value = ours(link)(y, z.astype(np.float32), gamma)[i].astype(np.float32)
             normal = np.abs(truth[i]) > np.finfo(np.float32).tiny
             errors.append((np.abs(value - truth[i])[normal] / np.abs(truth[i][normal])).max())
         worst.append(max(errors) * 2**24)
     gradient, second = worst
-    return f"focal_boost in float32: gradient within {gradient:.2f}, second within {second:.2f} units of 2^-24."
+    return f"In float32, link {link}: gradient within {gradient:.2f}, second within {second:.2f} units of 2^-24."
 
 
 EXPLANATION = """\
@@ -188,29 +199,34 @@ gradients / second derivatives, at any margin. float32: margins given in single 
 
 
 def main() -> None:
-    binary = {gamma: binary_truth(gamma) for gamma in GAMMAS}
-    multiclass = {gamma: multiclass_truth(gamma) for gamma in GAMMAS}
+    links = ("focal", "logit")
+    binary = {link: {gamma: binary_truth(gamma, link) for gamma in GAMMAS} for link in links}
+    multiclass = {link: {gamma: multiclass_truth(gamma, link) for gamma in GAMMAS} for link in links}
     n_binary, n_multiclass = len(GAMMAS) * 2 * len(MARGINS), len(GAMMAS) * multiclass_rows()[1].size
-    parts = [
-        "# Accuracy of the derivatives",
-        "Command: `python benchmarks/accuracy.py`.",
-        machine(),
-        EXPLANATION.format(
-            gammas=", ".join(f"{gamma:g}" for gamma in GAMMAS),
-            binary=n_binary,
-            multiclass=n_multiclass,
-            moderate=MODERATE,
-            spread=2 * MODERATE,
-        ),
-        table("binary", {"focal_boost": ours, **binary_peers()}, binary_rows(), binary),
-        rounding(binary),
-        table(f"K = {N_CLASSES}", {"focal_boost": ours, **multiclass_peers(N_CLASSES)}, multiclass_rows(), multiclass),
+    explanation = EXPLANATION.format(
+        gammas=", ".join(f"{gamma:g}" for gamma in GAMMAS),
+        binary=n_binary,
+        multiclass=n_multiclass,
+        moderate=MODERATE,
+        spread=2 * MODERATE,
+    )
+    peers = {"focal": (binary_peers(), multiclass_peers(N_CLASSES)), "logit": ({}, {})}
+    parts = ["# Accuracy of the derivatives", "Command: `python benchmarks/accuracy.py`.", machine(), explanation]
+    for link in links:
+        name = f"focal_boost, link {link}"
+        of_two, of_many = peers[link]
+        parts += [
+            table("binary", {name: ours(link), **of_two}, binary_rows(), binary[link]),
+            rounding(binary[link], link),
+            table(f"K = {N_CLASSES}", {name: ours(link), **of_many}, multiclass_rows(), multiclass[link]),
+        ]
+    parts += [
         "Log loss only (gamma 0), by the same measure:",
         table(
             "binary, gamma 0",
-            {"focal_boost": ours, "XGBoost, built in": lambda y, z, gamma: xgboost_built_in(y, z)},
+            {"focal_boost": ours("logit"), "XGBoost, built in": lambda y, z, gamma: xgboost_built_in(y, z)},
             binary_rows(),
-            {0.0: binary[0.0]},
+            {0.0: binary["logit"][0.0]},
         ),
     ]
     print("\n\n".join(parts))

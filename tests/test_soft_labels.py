@@ -71,7 +71,7 @@ def test_gamma_0_fits_the_shares(library):
     assert np.mean((proba - shares[:, 1]) ** 2) < 0.6 * shares[:, 1].var()  # about half of it is noise
     # The metric of soft labels is the cross-entropy with the shares.
     entropy = -np.mean(shares[:, 1] * np.log(proba) + shares[:, 0] * np.log1p(-proba))
-    assert booster.log["posterior_log_loss"][-1] == pytest.approx(entropy, abs=2e-6)
+    assert booster.log["log_loss"][-1] == pytest.approx(entropy, abs=2e-6)
 
 
 @each_library
