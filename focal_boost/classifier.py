@@ -369,6 +369,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         model: Self = _model_file.load(cls, path)
         return model
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "posterior" in state:
+            raise ValueError(
+                "the pickle was written by focal_boost 0.1.0, whose margins mean something else: train the model "
+                "again, or load it with focal_boost==0.1.0"
+            )
+        super().__setstate__(state)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
 

@@ -372,6 +372,12 @@ def test_models_of_other_versions_predict_what_they_did(path):
     np.testing.assert_allclose(again.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_a_pickle_of_0_1_0_is_refused():
+    """Its margins mean something else, and would be taken for log-odds."""
+    with pytest.raises(ValueError, match=r"written by focal_boost 0\.1\.0.*train the model again"):
+        pickle.loads((FIXTURES / "focal_boost-0.1.0.pkl").read_bytes())
+
+
 def test_signals_are_left_as_they_were():
     handler = signal.getsignal(signal.SIGINT)
     classifier(LIBRARIES[0], 3).fit(*draw(200))

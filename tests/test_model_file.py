@@ -232,6 +232,19 @@ def test_only_the_libraries_own_estimators(tmp_path):
 
 
 @each_booster
+@pytest.mark.parametrize("gamma", [(0.5, 2.0), {"yes": 2.0, "no": 0.5}, np.array([0.5, 2.0])], ids=repr)
+def test_gamma_of_each_class_comes_back(make, gamma, tmp_path):
+    table = draw(300)
+    model = FocalClassifier(make(), gamma=gamma).fit(table.X, np.array(["no", "yes"])[table.y])
+    model.save(tmp_path / "model.focal")
+    loaded = FocalClassifier.load(tmp_path / "model.focal")
+    assert repr(loaded.gamma) == repr(gamma)
+    assert loaded.loss_ == model.loss_
+    assert loaded.loss_.gamma == (0.5, 2.0)
+    np.testing.assert_array_equal(loaded.predict_proba(table.X), model.predict_proba(table.X))
+
+
+@each_booster
 def test_the_library_reads_the_booster_by_itself(make, tmp_path):
     table = draw(300)
     model = FocalClassifier(make()).fit(table.X, table.y)
@@ -239,7 +252,7 @@ def test_the_library_reads_the_booster_by_itself(make, tmp_path):
     with zipfile.ZipFile(tmp_path / "model.focal") as archive:
         assert archive.testzip() is None
         archive.extractall(tmp_path)
-    expected = model.set_params(posterior=False).predict_proba(table.X)[:, 1]
+    expected = model.predict_proba(table.X)[:, 1]
     if make is lightgbm:
         found = lgb.Booster(model_file=str(tmp_path / "booster.txt")).predict(table.X)
     else:
@@ -468,7 +481,14 @@ def test_descriptions_that_are_no_json_of_ours(saved, tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "reason"),
-    [(2, "newer focal_boost"), (10**9, "newer focal_boost"), (0, "does not exist"), (True, "exist"), ("1", "exist")],
+    [
+        (1, "written by focal_boost 0.1.0, whose margins mean something else: train the model again"),
+        (3, "newer focal_boost"),
+        (10**9, "newer focal_boost"),
+        (0, "does not exist"),
+        (True, "exist"),
+        ("2", "exist"),
+    ],
 )
 def test_other_versions(saved, tmp_path, version, reason):
     assert reason in refusal(tmp_path, described(saved[2], lambda found: found.update(version=version)))

@@ -58,7 +58,7 @@ def test_full_grid_is_what_one_would_do_by_hand(make, n_classes):
             verbose = {} if make is lightgbm else {"verbose": False}
             fold.fit(table.X[train], table.y[train], eval_set=[(table.X[test], table.y[test])], **verbose)
             (log,) = fold.evals_result_.values()
-            losses = np.array(log["posterior_log_loss"])
+            (losses,) = map(np.array, log.values())
             stop = next(
                 (r for r in range(len(losses)) if r - np.argmin(losses[: r + 1]) >= 10), len(losses) - 1
             )  # ten rounds without a record low
@@ -119,6 +119,35 @@ def test_zero_is_added_and_duplicates_count_once():
     assert model.cv_results_["param_gamma"].tolist() == [0.0, 2.0, 1.0]
 
 
+@each_booster
+def test_gamma_of_each_class_is_a_candidate_too(make):
+    table = draw(400)
+    names = np.array(["no", "yes"])[table.y]
+    gammas = [0, 2, (0.5, 2.0), {"no": 2.0, "yes": 0.5}, [0.5, 2.0], np.array([2.0, 1.0])]
+    model = search(make(n_estimators=10), gammas=gammas, racing=False).fit(table.X, names)
+    kept = [params["gamma"] for params in model.cv_results_["params"]]
+    assert kept[:4] == [0.0, 2.0, (0.5, 2.0), {"no": 2.0, "yes": 0.5}]
+    assert kept[4] is gammas[5]
+    assert len(kept) == 5
+    assert repr(model.best_estimator_.gamma) == repr(model.best_params_["gamma"])
+    scores = model.cv_results_["mean_test_score"]
+    assert len(set(scores)) == 5
+    alone = search(make(n_estimators=10), gammas=[{"no": 2.0, "yes": 0.5}], racing=False, verbose=1).fit(table.X, names)
+    assert alone.cv_results_["mean_test_score"][1] == scores[3]
+
+
+@each_booster
+def test_metrics_and_their_order_in_the_estimator_change_no_fold(make):
+    """What the estimator reports besides is not what a fold stops by."""
+    table = draw(400)
+    metric = {"metric": "auc"} if make is lightgbm else {"eval_metric": ["logloss", "auc"]}
+    plain, other = (search(make(**extra), racing=False).fit(table.X, table.y) for extra in ({}, metric))
+    np.testing.assert_array_equal(other.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
+    assert other.n_rounds_ == plain.n_rounds_
+    kept = other.best_estimator_.estimator_.get_params()
+    assert {name: kept[name] for name in metric} == metric
+
+
 def test_every_pair_of_gamma_and_alpha_in_all_forms():
     table = draw(400)
     names = np.array(["no", "yes"])[table.y]
@@ -149,9 +178,10 @@ def test_weights_are_sliced_and_used_in_training_stopping_and_scoring(make):
     (log,) = fold.evals_result_.values()
     rounds = int(model.cv_results_["split0_n_rounds"][1])
     assert rounds < 60
-    assert np.argmin(log["posterior_log_loss"][: rounds + 10]) == rounds - 1
+    (losses,) = log.values()
+    assert np.argmin(losses[: rounds + 10]) == rounds - 1
     score = model.cv_results_["split0_test_score"][1]
-    assert score == pytest.approx(-log["posterior_log_loss"][rounds - 1], rel=2e-5)
+    assert score == pytest.approx(-losses[rounds - 1], rel=2e-5)
     again = FocalClassifier(make(n_estimators=model.n_rounds_), **model.best_params_)
     again.fit(table.X, table.y, table.weight)
     np.testing.assert_array_equal(model.predict_proba(table.X), again.predict_proba(table.X))
@@ -395,6 +425,10 @@ REFUSED = [
     ({"gammas": (0, -1)}, "gammas holds -1, which is not a finite number >= 0"),
     ({"gammas": (0, np.nan)}, "gammas holds nan"),
     ({"gammas": (0, "2")}, "gammas holds '2'"),
+    ({"gammas": (0, (1.0, -2.0))}, r"gammas holds \(1.0, -2.0\), which is not a finite number >= 0, or one a class"),
+    ({"gammas": (0, ())}, r"gammas holds \(\)"),
+    ({"gammas": {"no": 1.0}}, "gammas={'no': 1.0} is not a sequence"),
+    ({"gammas": (0, (1.0, 2.0, 3.0))}, "3 values, not one each for 2 classes"),
     ({"alphas": ()}, "alphas is empty"),
     ({"alphas": "balanced"}, r"alphas='balanced' is not a sequence.*alphas=\('balanced',\)"),
     ({"alphas": (None, (1.0, 2.0, 3.0))}, "3 weights, not one each for 2 classes"),
