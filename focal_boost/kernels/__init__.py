@@ -32,8 +32,7 @@ def _choose() -> ModuleType:
                     "focal_boost where a C++ compiler is found, or unset the variable to use NumPy"
                 ) from error
         else:
-            if hasattr(native, "run"):
-                return native
+            return native
     from focal_boost.kernels import numpy
 
     return numpy

@@ -1,5 +1,6 @@
 // Loops over tiles of rows: load as double, compute with focal.hpp, store. Compiled once per instruction set, with
-// FOCAL_LEVEL naming it. Nothing but focal.hpp and plain data is included, see there why.
+// FOCAL_LEVEL naming it and FOCAL_LANES saying how many doubles a vector of it holds (left out where the compiler knows
+// no vectors). Nothing but focal.hpp and plain data is included, see there why.
 
 #define FOCAL_CONCATENATE_(a, b) a##b
 #define FOCAL_CONCATENATE(a, b) FOCAL_CONCATENATE_(a, b)
@@ -14,8 +15,6 @@ namespace FOCAL_NAMESPACE {
 using namespace ::FOCAL_NAMESPACE;
 
 namespace {
-
-constexpr int kAnyGamma = -1;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Load and store
@@ -56,7 +55,10 @@ void load(const View& view, std::size_t row, std::size_t column, std::size_t n, 
 void load_margins(const Task& task, std::size_t row, std::size_t column, std::size_t n, double* z) {
     load(task.z, row, column, n, 0.0, z);
     const double intercept = task.intercept != nullptr ? task.intercept[column] : 0.0;
-    for (std::size_t i = 0; i < kTile; ++i) z[i] = finite_margin(z[i] + intercept);
+    for (std::size_t i = 0; i < kTile; i += kLanes) {
+        Lanes& rows = *reinterpret_cast<Lanes*>(z + i);
+        rows = finite_margin(rows + intercept);
+    }
 }
 
 template <class T>
@@ -83,460 +85,492 @@ void store(const View& view, std::size_t row, std::size_t column, std::size_t n,
     }
 }
 
-/// The row of the first label in a tile that is not allowed.
-template <class Allowed>
-std::size_t first_bad(const double* t, std::size_t row, Allowed allowed) {
-    for (std::size_t i = 0; i < kTile; ++i) {
-        if (!allowed(t[i])) return row + i;
+// ---------------------------------------------------------------------------------------------------------------------
+// Rows in vectors
+
+using Value = Lanes;
+
+FOCAL_INLINE Value& at(double* tile, std::size_t i) { return *reinterpret_cast<Value*>(tile + i); }
+FOCAL_INLINE Value at(const double* tile, std::size_t i) { return *reinterpret_cast<const Value*>(tile + i); }
+
+FOCAL_INLINE Value of_class(const double* values, std::size_t k) { return Value{} + values[k]; }
+
+/// Labels and weights of a tile of rows.
+struct Rows {
+    const Task& task;
+    std::size_t start, n;
+    alignas(64) double t[kTile], weight[kTile];
+
+    Rows(const Task& task_, std::size_t start_, std::size_t end)
+        : task(task_), start(start_), n(end - start_ < kTile ? end - start_ : kTile) {
+        load(task.y, start, 0, n, 0.0, t);
+        load(task.weight, start, 0, n, 1.0, weight);
     }
-    return kNoBadRow;
+
+    bool is_allowed(std::size_t i) const {
+        if (task.binary) return (t[i] >= 0.0) & (t[i] <= 1.0);
+        return (t[i] >= 0.0) & (t[i] < static_cast<double>(task.n_classes)) & ((t[i] + 0x1p52) - 0x1p52 == t[i]);
+    }
+
+    /// The first row whose label is not allowed.
+    std::size_t bad_row() const {
+        long long bad = 0;
+        for (std::size_t i = 0; i < kTile; ++i) bad |= is_allowed(i) ? 0 : 1;
+        for (std::size_t i = 0; bad && i < kTile; ++i) {
+            if (!is_allowed(i)) return start + i;
+        }
+        return kNoBadRow;
+    }
+};
+
+Finish<Value> finish_of(const Task& task) {
+    return {task.inverse_step, task.bounded ? 0.0 : -__builtin_huge_val(), task.hessian_scale};
 }
 
-template <class Allowed>
-FOCAL_INLINE bool all_allowed(const double* t, Allowed allowed) {
-    long long bad = 0;
-    for (std::size_t i = 0; i < kTile; ++i) bad |= allowed(t[i]) ? 0 : 1;
-    return bad == 0;
-}
-
-Finish finish_of(const Task& task) {
-    return {task.inverse_step, task.bounded ? 0.0 : -__builtin_inf(), task.hessian_scale};
+Table<Value> table_of(const Task& task, std::size_t k, std::size_t which) {
+    return Table<Value>(task.block + static_cast<std::size_t>(task.tables[3 * k + which]));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Binary
 
-const auto kBinaryLabel = [](double t) { return is_binary_label(t); };
-
-/// A tile of margins and all that losses and derivatives take from them; as arrays, see RowTile.
-template <int N>
-struct SideTile {
-    alignas(64) double z[kTile], lifted_e[kTile], e[kTile], big[kTile], lambda[kTile], big_gamma[kTile], small_gamma[kTile];
-
-    void fill(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma) {
-        load_margins(task, row, 0, n, z);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            BinarySide<N> side = get(i, gamma);
-            side.exponential();
-            lifted_e[i] = side.lifted_e;
-            e[i] = side.e;
-        }
-        for (std::size_t i = 0; i < kTile; ++i) {
-            BinarySide<N> side = get(i, gamma);
-            side.logarithm();
-            big[i] = side.big;
-            lambda[i] = side.lambda;
-        }
-        for (std::size_t i = 0; i < kTile; ++i) {
-            BinarySide<N> side = get(i, gamma);
-            side.powers();
-            big_gamma[i] = side.big_gamma;
-            small_gamma[i] = side.small_gamma;
-        }
+Binary<Value> binary_of(const Task& task) {
+    Binary<Value> binary{};
+    binary.gamma0 = task.gamma[0];
+    binary.gamma1 = task.gamma[1];
+    binary.w0 = task.class_weight[0];
+    binary.w1 = task.class_weight[1];
+    binary.shift = task.log_weight[1] - task.log_weight[0];
+    binary.finish = finish_of(task);
+    if (task.logit) {
+        binary.row_weight = table_of(task, 0, 0);
+        binary.logit = table_of(task, 0, 1);
     }
+    return binary;
+}
 
-    FOCAL_INLINE BinarySide<N> get(std::size_t i, Gamma<N> gamma) const {
-        BinarySide<N> side;
-        side.gamma = gamma.get();
-        side.x = absolute(z[i]);
-        side.lifted_e = lifted_e[i];
-        side.e = e[i];
-        side.big = big[i];
-        side.lambda = lambda[i];
-        side.big_gamma = big_gamma[i];
-        side.small_gamma = small_gamma[i];
-        return side;
-    }
-};
-
-template <int N>
-std::size_t binary_loss_loop(const Task& task, std::size_t begin, std::size_t end, Gamma<N> gamma) {
-    const BinaryWeights w{task.class_weight[0], task.class_weight[1]};
-    alignas(64) double t[kTile], weight[kTile], loss[kTile];
-    SideTile<N> tile;
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        load(task.y, row, 0, n, 0.0, t);
-        load(task.weight, row, 0, n, 1.0, weight);
-        if (!all_allowed(t, kBinaryLabel)) return first_bad(t, row, kBinaryLabel);
-        tile.fill(task, row, n, gamma);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            loss[i] = binary_loss(tile.get(i, gamma), t[i], tile.z[i], w) * weight[i];
+/// Calls `row(z, t, weight, out, hessian_out)` for all rows.
+template <class Row>
+std::size_t binary_rows(const Task& task, std::size_t begin, std::size_t end, Row row) {
+    alignas(64) double z[kTile], out[kTile] = {}, hessian_out[kTile] = {};
+    for (std::size_t start = begin; start < end; start += kTile) {
+        Rows rows(task, start, end);
+        if (const std::size_t bad = rows.bad_row(); bad != kNoBadRow) return bad;
+        load_margins(task, start, 0, rows.n, z);
+        for (std::size_t i = 0; i < kTile; i += kLanes) {
+            row(at(z, i), at(rows.t, i), at(rows.weight, i), at(out, i), at(hessian_out, i));
         }
-        store(task.out, row, 0, n, loss);
+        store(task.out, start, 0, rows.n, out);
+        if (task.hessian_out.type != Type::kNone) store(task.hessian_out, start, 0, rows.n, hessian_out);
     }
     return kNoBadRow;
 }
 
-template <bool kExpected, int N>
-std::size_t binary_derivatives_loop(const Task& task, std::size_t begin, std::size_t end, Gamma<N> gamma) {
-    const BinaryWeights w{task.class_weight[0], task.class_weight[1]};
-    const Finish finish = finish_of(task);
-    alignas(64) double t[kTile], weight[kTile], gradient[kTile], hessian[kTile];
-    SideTile<N> tile;
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        load(task.y, row, 0, n, 0.0, t);
-        load(task.weight, row, 0, n, 1.0, weight);
-        if (!all_allowed(t, kBinaryLabel)) return first_bad(t, row, kBinaryLabel);
-        tile.fill(task, row, n, gamma);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            const Derivatives d = binary_derivatives<kExpected>(tile.get(i, gamma), t[i], tile.z[i], w, finish);
-            gradient[i] = d.gradient * weight[i];
-            hessian[i] = d.hessian * weight[i];
-        }
-        store(task.out, row, 0, n, gradient);
-        store(task.hessian_out, row, 0, n, hessian);
+std::size_t binary_loop(const Task& task, std::size_t begin, std::size_t end) {
+    const Binary<Value> binary = binary_of(task);
+    if (task.operation == Operation::kLogOdds) {
+        return binary_rows(task, begin, end,
+                           [&](Value z, Value, Value, Value& out, Value&) { out = binary.log_odds(z); });
     }
-    return kNoBadRow;
-}
-
-std::size_t binary_posterior_loop(const Task& task, std::size_t begin, std::size_t end, double*) {
-    const double gamma = task.gamma, shift = task.log_class_weight[0];
-    alignas(64) double z[kTile], logit[kTile];
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        load_margins(task, row, 0, n, z);
-        for (std::size_t i = 0; i < kTile; ++i) logit[i] = binary_posterior_logit(z[i], gamma, shift);
-        store(task.out, row, 0, n, logit);
+    if (task.operation == Operation::kLoss) {
+        return binary_rows(task, begin, end, [&](Value z, Value t, Value weight, Value& out, Value&) {
+            out = binary.loss(task.logit ? binary.to_logit(z) : z, t) * weight;
+        });
     }
-    return kNoBadRow;
+    const auto derivatives = [&](auto of) {
+        return binary_rows(task, begin, end, [&](Value z, Value t, Value weight, Value& gradient, Value& hessian) {
+            const Derivatives<Value> d = of(z, t, weight);
+            gradient = d.gradient;
+            hessian = d.hessian;
+        });
+    };
+    if (task.logit && task.expected) {
+        return derivatives([&](Value f, Value t, Value weight) { return binary.of_logit(f, t, weight, true); });
+    }
+    if (task.logit) {
+        return derivatives([&](Value f, Value t, Value weight) { return binary.of_logit(f, t, weight, false); });
+    }
+    return derivatives([&](Value z, Value t, Value weight) { return binary.of_focal(z, t, weight, task.expected); });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Multiclass. Scratch holds three tiles per class: margins, exponentials, and one more.
+// Multiclass
 
-/// The quantities of a row for each row of a tile, as arrays. In the loops they are put back into the structs of
-/// focal.hpp, of which the compiler then keeps what is used.
-template <int N>
-struct RowTile {
-    // Leaders
-    alignas(64) double highest[kTile], second[kTile], top[kTile];
-    // Sum of all exponentials but top's
-    double others[kTile];
-    // SoftmaxRow; the last is left alone for integer powers, which need no logarithm
-    double gap[kTile], gap_low[kTile], t[kTile], scale[kTile], inverse_others[kTile], log_total[kTile], p_top[kTile],
-        q_top[kTile], rho_top[kTile], q_top_gamma[kTile], log_rest[kTile];
+constexpr std::size_t kVectors = kTile / kLanes;
 
-    FOCAL_INLINE Leaders leaders(std::size_t i) const { return {highest[i], second[i], top[i]}; }
-
-    FOCAL_INLINE SoftmaxRow<N> get(std::size_t i, Gamma<N> gamma) const {
-        SoftmaxRow<N> row;
-        row.gamma = gamma.get();
-        row.highest = highest[i];
-        row.gap = gap[i];
-        row.gap_low = gap_low[i];
-        row.others = others[i];
-        row.t = t[i];
-        row.scale = scale[i];
-        row.inverse_others = inverse_others[i];
-        row.log_total = log_total[i];
-        row.p_top = p_top[i];
-        row.q_top = q_top[i];
-        row.rho_top = rho_top[i];
-        row.q_top_gamma = q_top_gamma[i];
-        if constexpr (!Gamma<N>::kInteger) row.log_rest = log_rest[i];
-        return row;
-    }
-
-    /// Leaders and sums are there; computes the rest.
-    void complete(Gamma<N> gamma) {
-        for (std::size_t i = 0; i < kTile; ++i) {
-            SoftmaxRow<N> row;
-            row.start(leaders(i), others[i], gamma);
-            row.exponential();
-            gap[i] = row.gap;
-            gap_low[i] = row.gap_low;
-            t[i] = row.t;
-        }
-        for (std::size_t i = 0; i < kTile; ++i) {
-            SoftmaxRow<N> row = get(i, gamma);
-            row.logarithms();
-            scale[i] = row.scale;
-            inverse_others[i] = row.inverse_others;
-            log_total[i] = row.log_total;
-            p_top[i] = row.p_top;
-            q_top[i] = row.q_top;
-            rho_top[i] = row.rho_top;
-            if constexpr (!Gamma<N>::kInteger) log_rest[i] = row.log_rest;
-        }
-        for (std::size_t i = 0; i < kTile; ++i) {
-            SoftmaxRow<N> row = get(i, gamma);
-            row.powers();
-            q_top_gamma[i] = row.q_top_gamma;
-        }
-    }
-};
-
-/// Loads the margins of a tile and computes what every multiclass loop starts from.
-template <int N>
-void softmax_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma, double* __restrict z,
-                  double* __restrict exponentials, RowTile<N>& tile) {
-    const std::size_t n_classes = task.n_classes;
-    const Leaders none = Leaders::none();
-    for (std::size_t i = 0; i < kTile; ++i) {
-        tile.highest[i] = none.highest;
-        tile.second[i] = none.second;
-        tile.top[i] = none.top;
-        tile.others[i] = 0.0;
-    }
-    for (std::size_t k = 0; k < n_classes; ++k) {
-        double* zk = z + k * kTile;
-        const double class_k = static_cast<double>(k);
-        load_margins(task, row, k, n, zk);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            Leaders leaders = tile.leaders(i);
-            leaders.visit(zk[i], class_k);
-            tile.highest[i] = leaders.highest;
-            tile.second[i] = leaders.second;
-            tile.top[i] = leaders.top;
-        }
-    }
-    for (std::size_t k = 0; k < n_classes; ++k) {
-        const double* zk = z + k * kTile;
-        double* ek = exponentials + k * kTile;
-        const double class_k = static_cast<double>(k);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            ek[i] = tile.leaders(i).exponential(zk[i], class_k);
-            tile.others[i] += ek[i];
-        }
-    }
-    tile.complete(gamma);
-}
-
-/// Margin, exponential and class weight of the true class of each row.
-struct TrueTile {
-    alignas(64) double z[kTile], exponential[kTile], w[kTile];
-
-    TrueTile(const Task& task, const double* t, const double* margins, const double* exponentials) {
-        for (std::size_t i = 0; i < kTile; ++i) z[i] = exponential[i] = w[i] = 0.0;
-        for (std::size_t k = 0; k < task.n_classes; ++k) {
-            const double* zk = margins + k * kTile;
-            const double* ek = exponentials + k * kTile;
-            const double class_k = static_cast<double>(k), wk = task.class_weight[k];
-            for (std::size_t i = 0; i < kTile; ++i) {
-                z[i] = t[i] == class_k ? zk[i] : z[i];
-                exponential[i] = t[i] == class_k ? ek[i] : exponential[i];
-                w[i] = t[i] == class_k ? wk : w[i];
-            }
-        }
-    }
-};
-
-/// Gradient and curvature of one entry, after step bound, scale and sample weight.
-FOCAL_INLINE void finish_entry(const Finish& finish, double g, double h, double weight, double& gradient,
-                               double& hessian) {
-    gradient = g * weight;
-    hessian = finish.curvature(g, h) * weight;
-}
-
-template <int N>
-void exact_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma, const double* t, const double* weight,
-                const double* z, const double* exponentials, const RowTile<N>& tile) {
-    const TrueTile truth(task, t, z, exponentials);
-    const Finish finish = finish_of(task);
-    alignas(64) double slope[kTile], bend[kTile], inverse_q[kTile], q_true[kTile], gradient[kTile], hessian[kTile];
-    for (std::size_t i = 0; i < kTile; ++i) {
-        const TrueClass c(tile.get(i, gamma), truth.z[i], truth.exponential[i], truth.w[i], t[i] == tile.top[i]);
-        slope[i] = c.slope;
-        bend[i] = c.bend;
-        inverse_q[i] = c.inverse_q;
-        q_true[i] = c.q;
-    }
-    for (std::size_t k = 0; k < task.n_classes; ++k) {
-        const double* ek = exponentials + k * kTile;
-        const double class_k = static_cast<double>(k);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            const SoftmaxRow<N> r = tile.get(i, gamma);
-            TrueClass c;
-            c.slope = slope[i];
-            c.bend = bend[i];
-            c.inverse_q = inverse_q[i];
-            c.q = q_true[i];
-            const bool is_top = class_k == tile.top[i], is_true = class_k == t[i];
-            const double p_other = r.probability(ek[i]);
-            const double p = is_top ? r.p_top : p_other;
-            const double q = is_top ? r.q_top : 1.0 - p_other;
-            const double g = softmax_gradient(c.slope, is_true, p, q);
-            const double h = c.curvature(is_true, t[i] == tile.top[i], p, q, r.share(ek[i]));
-            finish_entry(finish, g, h, weight[i], gradient[i], hessian[i]);
-        }
-        store(task.out, row, k, n, gradient);
-        store(task.hessian_out, row, k, n, hessian);
-    }
-}
-
-template <int N>
-void expected_tile(const Task& task, std::size_t row, std::size_t n, Gamma<N> gamma, const double* t,
-                   const double* weight, const double* __restrict z, const double* __restrict exponentials,
-                   double* __restrict own, const RowTile<N>& tile) {
-    const Finish finish = finish_of(task);
-    alignas(64) double log_q[kTile], power[kTile], slope[kTile], w_top[kTile], inverse_sum[kTile], term_sum[kTile];
-    alignas(64) double c[kTile], share_top[kTile], own_top[kTile], gradient[kTile], hessian[kTile];
-    for (std::size_t i = 0; i < kTile; ++i) slope[i] = w_top[i] = inverse_sum[i] = term_sum[i] = 0.0;
-    for (std::size_t k = 0; k < task.n_classes; ++k) {
-        const double* zk = z + k * kTile;
-        const double* ek = exponentials + k * kTile;
-        double* own_k = own + k * kTile;
-        const double class_k = static_cast<double>(k), wk = task.class_weight[k];
-        const ClassWeight weight_k{wk, 1.0 / wk};
-        for (std::size_t i = 0; i < kTile; ++i) log_q[i] = tile.get(i, gamma).log_q(ek[i]);
-        for (std::size_t i = 0; i < kTile; ++i) power[i] = tile.get(i, gamma).power(ek[i], log_q[i]);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            const SoftmaxRow<N> r = tile.get(i, gamma);
-            const ExpectedTerms terms(r, r.other(zk[i], ek[i], power[i]), weight_k);
-            own_k[i] = terms.own;
-            inverse_sum[i] += terms.inverse;
-            term_sum[i] += terms.term;
-            slope[i] = t[i] == class_k ? terms.slope : slope[i];
-            w_top[i] = tile.top[i] == class_k ? wk : w_top[i];
-        }
-    }
-    for (std::size_t i = 0; i < kTile; ++i) {
-        const ExpectedRow<N> expected(tile.get(i, gamma), w_top[i], inverse_sum[i], term_sum[i]);
-        c[i] = expected.c;
-        share_top[i] = expected.share_top;
-        own_top[i] = expected.own_top;
-        slope[i] = t[i] == tile.top[i] ? expected.slope_top : slope[i];
-    }
-    for (std::size_t k = 0; k < task.n_classes; ++k) {
-        const double* ek = exponentials + k * kTile;
-        const double* own_k = own + k * kTile;
-        const double class_k = static_cast<double>(k);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            const SoftmaxRow<N> r = tile.get(i, gamma);
-            ExpectedRow<N> expected;
-            expected.c = c[i];
-            expected.term_sum = term_sum[i];
-            expected.share_top = share_top[i];
-            expected.own_top = own_top[i];
-            const bool is_top = class_k == tile.top[i], is_true = class_k == t[i];
-            const double p_other = r.probability(ek[i]);
-            const double p = is_top ? r.p_top : p_other;
-            const double q = is_top ? r.q_top : 1.0 - p_other;
-            const double g = softmax_gradient(slope[i], is_true, p, q);
-            const double h = expected.curvature(is_top, p, ek[i], own_k[i]);
-            finish_entry(finish, g, h, weight[i], gradient[i], hessian[i]);
-        }
-        store(task.out, row, k, n, gradient);
-        store(task.hessian_out, row, k, n, hessian);
-    }
-}
-
-template <bool kExpected, int N>
-std::size_t multiclass_derivatives_loop(const Task& task, std::size_t begin, std::size_t end, Gamma<N> gamma,
-                                        double* scratch) {
-    const double n_classes = static_cast<double>(task.n_classes);
-    const auto allowed = [n_classes](double t) { return is_class_label(t, n_classes); };
-    double* z = scratch;
-    double* exponentials = z + task.n_classes * kTile;
-    double* own = exponentials + task.n_classes * kTile;
-    alignas(64) double t[kTile], weight[kTile];
-    RowTile<N> tile;
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        load(task.y, row, 0, n, 0.0, t);
-        load(task.weight, row, 0, n, 1.0, weight);
-        if (!all_allowed(t, allowed)) return first_bad(t, row, allowed);
-        softmax_tile(task, row, n, gamma, z, exponentials, tile);
-        if constexpr (kExpected) {
-            expected_tile(task, row, n, gamma, t, weight, z, exponentials, own, tile);
-        } else {
-            exact_tile(task, row, n, gamma, t, weight, z, exponentials, tile);
-        }
-    }
-    return kNoBadRow;
-}
-
-template <int N>
-std::size_t multiclass_loss_loop(const Task& task, std::size_t begin, std::size_t end, Gamma<N> gamma,
-                                 double* scratch) {
-    const double n_classes = static_cast<double>(task.n_classes);
-    const auto allowed = [n_classes](double t) { return is_class_label(t, n_classes); };
-    double* z = scratch;
-    double* exponentials = z + task.n_classes * kTile;
-    alignas(64) double t[kTile], weight[kTile], loss[kTile];
-    RowTile<N> tile;
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        load(task.y, row, 0, n, 0.0, t);
-        load(task.weight, row, 0, n, 1.0, weight);
-        if (!all_allowed(t, allowed)) return first_bad(t, row, allowed);
-        softmax_tile(task, row, n, gamma, z, exponentials, tile);
-        const TrueTile truth(task, t, z, exponentials);
-        for (std::size_t i = 0; i < kTile; ++i) {
-            const bool is_top = t[i] == tile.top[i];
-            loss[i] = softmax_loss(tile.get(i, gamma), truth.z[i], truth.exponential[i], truth.w[i], is_top) * weight[i];
-        }
-        store(task.out, row, 0, n, loss);
-    }
-    return kNoBadRow;
-}
-
-std::size_t multiclass_posterior_loop(const Task& task, std::size_t begin, std::size_t end, double* scratch) {
-    const Gamma<kAnyGamma> gamma{task.gamma};
-    double* z = scratch;
-    double* exponentials = z + task.n_classes * kTile;
-    double* log_eta = exponentials + task.n_classes * kTile;
-    alignas(64) double highest[kTile], out[kTile];
-    RowTile<kAnyGamma> tile;
-    for (std::size_t row = begin; row < end; row += kTile) {
-        const std::size_t n = end - row < kTile ? end - row : kTile;
-        softmax_tile(task, row, n, gamma, z, exponentials, tile);
-        for (std::size_t i = 0; i < kTile; ++i) highest[i] = -__builtin_inf();
-        for (std::size_t k = 0; k < task.n_classes; ++k) {
-            const double* zk = z + k * kTile;
-            const double* ek = exponentials + k * kTile;
-            double* log_eta_k = log_eta + k * kTile;
-            const double log_w = task.log_class_weight[k];
-            for (std::size_t i = 0; i < kTile; ++i) {
-                log_eta_k[i] = softmax_log_posterior(tile.get(i, gamma), zk[i], ek[i], log_w);
-                highest[i] = log_eta_k[i] > highest[i] ? log_eta_k[i] : highest[i];
-            }
-        }
-        for (std::size_t k = 0; k < task.n_classes; ++k) {
-            const double* log_eta_k = log_eta + k * kTile;
-            for (std::size_t i = 0; i < kTile; ++i) out[i] = log_eta_k[i] - highest[i];
-            store(task.out, row, k, n, out);
-        }
-    }
-    return kNoBadRow;
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Choice of gamma
-
+/// Each step for all vectors of a tile before the next: the chain of operations through a row is longer than a processor
+/// looks ahead.
 template <class Function>
-std::size_t with_gamma(double gamma, Function function) {
-    if (gamma == 0.0) return function(Gamma<0>{gamma});
-    if (gamma == 1.0) return function(Gamma<1>{gamma});
-    if (gamma == 2.0) return function(Gamma<2>{gamma});
-    if (gamma == 3.0) return function(Gamma<3>{gamma});
-    if (gamma == 4.0) return function(Gamma<4>{gamma});
-    if (gamma == 5.0) return function(Gamma<5>{gamma});
-    return function(Gamma<kAnyGamma>{gamma});
+FOCAL_INLINE void each(Function function) {
+    for (std::size_t v = 0; v < kVectors; ++v) function(v);
 }
 
-std::size_t binary_loss_rows(const Task& task, std::size_t begin, std::size_t end, double*) {
-    return with_gamma(task.gamma, [&](auto gamma) { return binary_loss_loop(task, begin, end, gamma); });
+/// A tile of rows, with scratch of four values for each class and row.
+struct Tile {
+    const Task& task;
+    const Rows& rows;
+    double* scratch;
+    Finish<Value> finish;
+    Leaders<Value> leaders[kVectors];
+
+    Tile(const Task& task_, const Rows& rows_, double* scratch_)
+        : task(task_), rows(rows_), scratch(scratch_), finish(finish_of(task_)) {}
+
+    /// One of the values of a class: of(0, k) are margins at the beginning; gradient and curvature are of(0, k) and of(1, k)
+    /// at the end.
+    Value& of(std::size_t what, std::size_t k, std::size_t v) {
+        return at(scratch, (what * task.n_classes + k) * kTile + v * kLanes);
+    }
+    Value t(std::size_t v) const { return at(rows.t, v * kLanes); }
+    Value weight(std::size_t v) const { return at(rows.weight, v * kLanes); }
+    Value top(std::size_t v) const { return leaders[v].top; }
+    bool is_same(std::size_t k, std::size_t which) const {
+        return k > 0 && task.tables[3 * k + which] == task.tables[3 * (k - 1) + which];
+    }
+
+    void set(std::size_t k, std::size_t v, Value gradient, Value hessian) {
+        const Derivatives<Value> d = finish(gradient, hessian, weight(v));
+        of(0, k, v) = d.gradient;
+        of(1, k, v) = d.hessian;
+    }
+};
+
+/// The entry of a class of the row.
+FOCAL_INLINE Value pick(const Task& task, const double* values, Value which) {
+    Value picked = of_class(values, 0);
+    for (std::size_t k = 1; k < task.n_classes; ++k) {
+        picked = select(which == static_cast<double>(k), of_class(values, k), picked);
+    }
+    return picked;
 }
 
-std::size_t binary_derivatives_rows(const Task& task, std::size_t begin, std::size_t end, double*) {
-    return with_gamma(task.gamma, [&](auto gamma) {
-        return task.expected ? binary_derivatives_loop<true>(task, begin, end, gamma)
-                             : binary_derivatives_loop<false>(task, begin, end, gamma);
+// Focal link
+
+struct SoftmaxTile {
+    SoftmaxRow<Value> rows[kVectors];
+
+    /// Exponentials to of(1, k), 0 for top.
+    explicit SoftmaxTile(Tile& tile) {
+        const Task& task = tile.task;
+        Value others[kVectors] = {};
+        for (std::size_t k = 0; k < task.n_classes; ++k) {
+            each([&](std::size_t v) { tile.leaders[v].visit(tile.of(0, k, v), static_cast<double>(k)); });
+        }
+        for (std::size_t k = 0; k < task.n_classes; ++k) {
+            each([&](std::size_t v) {
+                // For top the difference is positive and what comes of it has no meaning.
+                const Value e = Difference<Value>(tile.of(0, k, v), tile.leaders[v].second).power<Value>();
+                tile.of(1, k, v) = select(tile.top(v) == static_cast<double>(k), Value{}, e);
+                others[v] = others[v] + tile.of(1, k, v);
+            });
+        }
+        each([&](std::size_t v) {
+            const Leaders<Value>& leaders = tile.leaders[v];
+            const Value gamma = pick(task, task.gamma, leaders.top);
+            rows[v] = SoftmaxRow<Value>(leaders.highest, leaders.second, others[v], gamma);
+        });
+    }
+
+    Class<Value> other(Tile& tile, std::size_t k, std::size_t v) const {
+        return rows[v].other(tile.of(0, k, v), tile.of(1, k, v), tile.task.gamma[k]);
+    }
+};
+
+void focal_loss(Tile& tile, double* loss) {
+    const Task& task = tile.task;
+    const SoftmaxTile softmax(tile);
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        const double class_k = static_cast<double>(k);
+        each([&](std::size_t v) {
+            const SoftmaxRow<Value>& row = softmax.rows[v];
+            const Class<Value> c = softmax.other(tile, k, v);
+            const Value own = select(tile.top(v) == class_k, row.top_power * row.top.a, row.power(c) * c.a);
+            Value& result = at(loss, v * kLanes);
+            result = select(tile.t(v) == class_k, task.class_weight[k] * own * tile.weight(v), result);
+        });
+    }
+}
+
+void focal_log_odds(Tile& tile) {
+    const Task& task = tile.task;
+    const SoftmaxTile softmax(tile);
+    Value w_top[kVectors], of_top[kVectors], highest[kVectors];
+    each([&](std::size_t v) {
+        const SoftmaxRow<Value>& row = softmax.rows[v];
+        w_top[v] = pick(task, task.log_weight, tile.top(v));
+        highest[v] = of_top[v] = focal_log_posterior(row.top, row.log_q_top, w_top[v]);
     });
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        const Value log_w = of_class(task.log_weight, k);
+        each([&](std::size_t v) {
+            const SoftmaxRow<Value>& row = softmax.rows[v];
+            const Class<Value> c = softmax.other(tile, k, v);
+            // What ties with top in all respects stays tied to the last bit.
+            const auto tied = (tile.of(0, k, v) == row.highest) & (c.gamma == row.top.gamma) & (log_w == w_top[v]);
+            const auto as_top = tied | (tile.top(v) == static_cast<double>(k));
+            const Value log_eta = select(as_top, of_top[v], focal_log_posterior(c, log_complement(c.p), log_w));
+            tile.of(0, k, v) = log_eta;
+            highest[v] = select(log_eta > highest[v], log_eta, highest[v]);
+        });
+    }
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        each([&](std::size_t v) { tile.of(0, k, v) = tile.of(0, k, v) - highest[v]; });
+    }
 }
 
-std::size_t multiclass_loss_rows(const Task& task, std::size_t begin, std::size_t end, double* scratch) {
-    return with_gamma(task.gamma, [&](auto gamma) { return multiclass_loss_loop(task, begin, end, gamma, scratch); });
-}
-
-std::size_t multiclass_derivatives_rows(const Task& task, std::size_t begin, std::size_t end, double* scratch) {
-    return with_gamma(task.gamma, [&](auto gamma) {
-        return task.expected ? multiclass_derivatives_loop<true>(task, begin, end, gamma, scratch)
-                             : multiclass_derivatives_loop<false>(task, begin, end, gamma, scratch);
+/// Exact: V_t (delta_tk - p_k)^2 - A_t p_k q_k; p_k / q_t by the share where q_t is top's complement.
+template <bool kExpected>
+void focal_derivatives(Tile& tile) {
+    const Task& task = tile.task;
+    const SoftmaxTile softmax(tile);
+    Value slope[kVectors], bend[kVectors], q_label[kVectors], inverse_sum[kVectors] = {}, terms[kVectors] = {};
+    Value top_slope[kVectors], top_bend[kVectors], c_row[kVectors];
+    each([&](std::size_t v) {
+        const Class<Value>& c = softmax.rows[v].top;
+        top_slope[v] = slope[v] = pick(task, task.class_weight, tile.top(v)) * softmax.rows[v].top_power * c.bracket;
+        top_bend[v] = bend[v] = c.p * focal_bend(c);
+        q_label[v] = c.q;
     });
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        const double class_k = static_cast<double>(k);
+        each([&](std::size_t v) {
+            const Class<Value> c = softmax.other(tile, k, v);
+            const FocalTerms<Value> of_class(c, task.class_weight[k] * SoftmaxRow<Value>::power(c));
+            const auto is_label = (tile.t(v) == class_k) & (tile.top(v) != class_k);
+            slope[v] = select(is_label, of_class.slope, slope[v]);
+            if constexpr (kExpected) {
+                tile.of(2, k, v) = of_class.own;
+                inverse_sum[v] = inverse_sum[v] + of_class.inverse;
+                terms[v] = terms[v] + of_class.term;
+            } else {
+                bend[v] = select(is_label, c.p * focal_bend(c), bend[v]);
+                q_label[v] = select(is_label, c.q, q_label[v]);
+            }
+        });
+    }
+    each([&](std::size_t v) {
+        // 1 / (inverse_sum + p / -A) with top's own, and 0 where its slope underflows.
+        c_row[v] = top_slope[v] / (inverse_sum[v] * top_slope[v] + softmax.rows[v].top.p);
+    });
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        each([&](std::size_t v) {
+            const SoftmaxRow<Value>& row = softmax.rows[v];
+            const auto is_top = tile.top(v) == static_cast<double>(k), is_label = tile.t(v) == static_cast<double>(k);
+            const Value e = tile.of(1, k, v), share = row.share(e), p_other = e * row.scale;
+            const Value p = select(is_top, row.top.p, p_other), q = select(is_top, row.top.q, 1.0 - p_other);
+            Value h;
+            if constexpr (kExpected) {
+                const Value own = tile.of(2, k, v) + share * (row.top.p * top_bend[v]);
+                h = c_row[v] * p * (select(is_top, row.top.q * (1.0 + top_bend[v]), own) + p * terms[v]);
+            } else {
+                const auto label_is_top = tile.t(v) == tile.top(v);
+                const Value ratio = select(label_is_top, share, p / select(label_is_top, Value{} + 1.0, q_label[v]));
+                h = slope[v] * (bend[v] * select(is_label, q_label[v], p * ratio) + p * q);
+            }
+            tile.set(k, v, slope[v] * select(is_label, -q, p), h);
+        });
+    }
+}
+
+// Logit link
+
+struct LogitTile {
+    LogitRow<Value> rows[kVectors];
+    Value slope[kVectors];  ///< w D of the label
+
+    /// Finds the solution. of(0, k): d - d_top; of(1, k): exp(d - d_second), 0 for top; of(2, k): shares of r, without a
+    /// meaning for top.
+    explicit LogitTile(Tile& tile) {
+        const Task& task = tile.task;
+        const std::size_t n_classes = task.n_classes;
+        Value d_top[kVectors], gap[kVectors], x[kVectors], total[kVectors], first[kVectors], second[kVectors];
+        Value inverse_weights[kVectors], d0[kVectors], d1[kVectors];
+        Jet<Value> theta[kVectors];
+        const auto clear = [](Value* values) { each([&](std::size_t v) { values[v] = Value{}; }); };
+        double highest_half = task.half[0];
+        for (std::size_t k = 0; k < n_classes; ++k) {
+            each([&](std::size_t v) {
+                tile.of(0, k, v) = tile.of(0, k, v) + task.log_weight[k];
+                tile.leaders[v].visit(tile.of(0, k, v) - task.half[k], static_cast<double>(k));
+            });
+            highest_half = task.half[k] > highest_half ? task.half[k] : highest_half;
+        }
+        each([&](std::size_t v) {
+            d_top[v] = tile.leaders[v].highest + pick(task, task.half, tile.top(v));
+            // d_second, or somewhat more: at least the largest of all but top.
+            gap[v] = (tile.leaders[v].second + highest_half) - d_top[v];
+        });
+        clear(total), clear(second), clear(inverse_weights);
+        for (std::size_t k = 0; k < n_classes; ++k) {
+            const double inverse_weight = 1.0 / task.class_weight[k];
+            each([&](std::size_t v) {
+                const Value d = tile.of(0, k, v) - d_top[v];
+                const Value e = select(tile.top(v) == static_cast<double>(k), Value{}, exponential(d - gap[v]));
+                tile.of(0, k, v) = d;
+                tile.of(1, k, v) = e;
+                total[v] = total[v] + e;
+                second[v] = second[v] + e * e;
+                inverse_weights[v] = inverse_weights[v] + e * inverse_weight;
+            });
+        }
+        const Table<Value> one_other = table_of(task, 0, 2);
+        each([&](std::size_t v) { x[v] = logit_start(one_other, gap[v], total[v], second[v]); });
+        for (int i = 0; i < task.n_steps; ++i) {
+            theta_of_top(tile, x, theta);
+            clear(total), clear(first), clear(second);
+            for (std::size_t k = 0; k < n_classes; ++k) {
+                const Table<Value> shrinkage = table_of(task, k, 0);
+                each([&](std::size_t v) {
+                    // As exact as the last step can make use of.
+                    const Value e = tile.of(1, k, v);
+                    const Jet<Value> q = shrinkage.at<3>(tile.of(0, k, v) + theta[v].value);
+                    total[v] = total[v] + e * q.value;
+                    first[v] = first[v] + e * q.first;
+                    second[v] = second[v] + e * q.second;
+                });
+            }
+            each([&](std::size_t v) { x[v] = logit_step(x[v], gap[v], theta[v], total[v], first[v], second[v]); });
+        }
+        theta_of_top(tile, x, theta);
+        clear(total), clear(first), clear(second), clear(d0), clear(d1);
+        for (std::size_t k = 0; k < n_classes; ++k) {
+            const Table<Value> shrinkage = table_of(task, k, 0);
+            each([&](std::size_t v) {
+                const Value e = tile.of(1, k, v);
+                const Jet<Value> q = shrinkage.at(tile.of(0, k, v) + theta[v].value);
+                total[v] = total[v] + e * q.value;
+                first[v] = first[v] + e * q.first;
+                second[v] = second[v] + e * q.second;
+                const Value d = q.value + q.first, change = q.first + q.second;
+                tile.of(2, k, v) = e * d;
+                tile.of(3, k, v) = e * change;
+                const auto is_label = tile.t(v) == static_cast<double>(k);
+                d0[v] = select(is_label, d, d0[v]);
+                d1[v] = select(is_label, change, d1[v]);
+            });
+        }
+        each([&](std::size_t v) {
+            const Value top = tile.top(v);
+            rows[v] = LogitRow<Value>(theta[v].value, gap[v], pick(task, task.gamma, top),
+                                      pick(task, task.class_weight, top), total[v], first[v], second[v],
+                                      inverse_weights[v]);
+            const Value d = select(tile.t(v) == top, rows[v].top_slope, d0[v] + d1[v] * rows[v].step);
+            slope[v] = pick(task, task.class_weight, tile.t(v)) * d;
+        });
+        for (std::size_t k = 0; k < n_classes; ++k) {
+            each([&](std::size_t v) { tile.of(2, k, v) = tile.of(2, k, v) + tile.of(3, k, v) * rows[v].step; });
+        }
+    }
+
+    /// theta of top and derivatives at x, but for the last terms of the table.
+    static void theta_of_top(const Tile& tile, const Value* x, Jet<Value>* theta) {
+        const Task& task = tile.task;
+        for (std::size_t k = 0; k < task.n_classes; ++k) {
+            if (tile.is_same(k, 1)) continue;
+            const Table<Value> table = table_of(task, k, 1);
+            each([&](std::size_t v) {
+                const Jet<Value> own = table.at<4>(x[v]);
+                const auto is_top = tile.top(v) >= static_cast<double>(k);
+                theta[v] = {k == 0 ? own.value : select(is_top, own.value, theta[v].value),
+                            k == 0 ? own.first : select(is_top, own.first, theta[v].first),
+                            k == 0 ? own.second : select(is_top, own.second, theta[v].second)};
+            });
+        }
+    }
+
+    /// A class that is not top, at the solution.
+    Class<Value> other(Tile& tile, std::size_t k, std::size_t v) const {
+        const Value theta = tile.of(0, k, v) + rows[v].theta, q = table_of(tile.task, k, 0).at(theta).value;
+        const Value gamma = of_class(tile.task.gamma, k);
+        return Class<Value>::improbable(gamma, tile.of(1, k, v) * q * rows[v].scale, -theta - logarithm(q));
+    }
+};
+
+void logit_loss(Tile& tile, double* loss) {
+    const Task& task = tile.task;
+    const LogitTile logit(tile);
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        const double class_k = static_cast<double>(k);
+        each([&](std::size_t v) {
+            const LogitRow<Value>& row = logit.rows[v];
+            const Class<Value> c = logit.other(tile, k, v);
+            // q^gamma of top by theta = -gamma log q - a - log(bracket).
+            const Value of_top = exponential(-row.theta - row.top.a) / row.top.bracket * row.top.a;
+            const Value own = select(tile.top(v) == class_k, of_top, exponential(c.gamma * log_complement(c.p)) * c.a);
+            Value& result = at(loss, v * kLanes);
+            result = select(tile.t(v) == class_k, task.class_weight[k] * own * tile.weight(v), result);
+        });
+    }
+}
+
+template <bool kExpected>
+void logit_derivatives(Tile& tile) {
+    const Task& task = tile.task;
+    const LogitTile logit(tile);
+    Value label_bend[kVectors] = {}, bends[kVectors] = {};
+    for (std::size_t k = 0; !kExpected && k < task.n_classes; ++k) {
+        each([&](std::size_t v) {
+            const LogitRow<Value>& row = logit.rows[v];
+            const auto is_top = tile.top(v) == static_cast<double>(k);
+            Value of_r, of_d, top_r, top_d;
+            logit.other(tile, k, v).bends(of_r, of_d);
+            row.top.bends(top_r, top_d);
+            const Value rho = select(is_top, row.top_share, tile.of(2, k, v)) * row.inverse_total;
+            tile.of(3, k, v) = rho * select(is_top, top_r, of_r);
+            bends[v] = bends[v] + tile.of(3, k, v);
+            const auto is_label = tile.t(v) == static_cast<double>(k);
+            label_bend[v] = select(is_label, select(is_top, top_d, of_d), label_bend[v]);
+        });
+    }
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        each([&](std::size_t v) {
+            const LogitRow<Value>& row = logit.rows[v];
+            const auto is_top = tile.top(v) == static_cast<double>(k), is_label = tile.t(v) == static_cast<double>(k);
+            const Value share = select(is_top, row.top_share, tile.of(2, k, v)), rho = share * row.inverse_total;
+            const Value rest = select(is_top, row.others * row.inverse_total, 1.0 - rho);
+            Value h;
+            if constexpr (kExpected) {
+                h = row.c_scale * share * rest;
+            } else {
+                // rho_k (r'/r)_k (1 - rho_k)^2 + rho_k^2 sum over the others of rho r'/r, less D'/D (delta - rho)^2.
+                const Value own = tile.of(3, k, v), away = select(is_label, rest, rho);
+                h = logit.slope[v] * (own * rest * rest + rho * rho * (bends[v] - own) - label_bend[v] * (away * away));
+            }
+            tile.set(k, v, logit.slope[v] * select(is_label, -rest, rho), h);
+        });
+    }
+}
+
+std::size_t multiclass_loop(const Task& task, std::size_t begin, std::size_t end, double* scratch) {
+    alignas(64) double loss[kTile] = {};
+    for (std::size_t start = begin; start < end; start += kTile) {
+        const Rows rows(task, start, end);
+        if (const std::size_t bad = rows.bad_row(); bad != kNoBadRow) return bad;
+        for (std::size_t k = 0; k < task.n_classes; ++k) load_margins(task, start, k, rows.n, scratch + k * kTile);
+        Tile tile(task, rows, scratch);
+        if (task.operation == Operation::kLoss) {
+            task.logit ? logit_loss(tile, loss) : focal_loss(tile, loss);
+            store(task.out, start, 0, rows.n, loss);
+            continue;
+        }
+        if (task.operation == Operation::kLogOdds) {
+            focal_log_odds(tile);
+        } else if (task.logit) {
+            task.expected ? logit_derivatives<true>(tile) : logit_derivatives<false>(tile);
+        } else {
+            task.expected ? focal_derivatives<true>(tile) : focal_derivatives<false>(tile);
+        }
+        for (std::size_t k = 0; k < task.n_classes; ++k) {
+            store(task.out, start, k, rows.n, scratch + k * kTile);
+            if (task.operation == Operation::kLogOdds) continue;
+            store(task.hessian_out, start, k, rows.n, scratch + (task.n_classes + k) * kTile);
+        }
+    }
+    return kNoBadRow;
+}
+
+std::size_t loop(const Task& task, std::size_t begin, std::size_t end, double* scratch) {
+    return task.binary ? binary_loop(task, begin, end) : multiclass_loop(task, begin, end, scratch);
 }
 
 }  // namespace
@@ -545,14 +579,6 @@ std::size_t multiclass_derivatives_rows(const Task& task, std::size_t begin, std
 #define FOCAL_STRING_(x) #x
 #define FOCAL_STRING(x) FOCAL_STRING_(x)
 
-extern const Loops FOCAL_CONCATENATE(kLoops_, FOCAL_LEVEL) = {
-    FOCAL_STRING(FOCAL_LEVEL),
-    FOCAL_NAMESPACE::binary_loss_rows,
-    FOCAL_NAMESPACE::binary_derivatives_rows,
-    FOCAL_NAMESPACE::binary_posterior_loop,
-    FOCAL_NAMESPACE::multiclass_loss_rows,
-    FOCAL_NAMESPACE::multiclass_derivatives_rows,
-    FOCAL_NAMESPACE::multiclass_posterior_loop,
-};
+extern const Loops FOCAL_CONCATENATE(kLoops_, FOCAL_LEVEL) = {FOCAL_STRING(FOCAL_LEVEL), FOCAL_NAMESPACE::loop};
 
 }  // namespace focal_boost

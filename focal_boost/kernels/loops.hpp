@@ -18,18 +18,21 @@ struct View {
     std::ptrdiff_t row_stride, column_stride;
 };
 
+enum class Operation : int { kLoss, kDerivatives, kLogOdds };
+
+/// One call: arrays, and the block of parameters that tables.py lays out.
 struct Task {
+    Operation operation;
+    bool binary, logit, expected;
     std::size_t n_rows, n_classes;
     View y, z, weight;
-    double gamma;
-    const double* intercept;         ///< added to the margins: 1 value for the binary loss, K otherwise, or null
-    const double* class_weight;      ///< 2 values for the binary loss, K for the multiclass loss
-    const double* log_class_weight;  ///< for the posterior; for the binary one a single log(w0 / w1)
-    bool expected;
+    const double* intercept;  ///< added to the margins: 1 value for the binary loss, K otherwise, or null
+    const double *block, *gamma, *class_weight, *log_weight, *half, *tables;  ///< see `block` in tables.py
+    int n_steps;  ///< of Newton's method, with the logit link, besides the last
     double inverse_step;  ///< 1 / max_step
     bool bounded;         ///< false: max_step is infinite
     double hessian_scale;
-    View out, hessian_out;  ///< `out`: loss, gradient or posterior
+    View out, hessian_out;  ///< `out`: loss, gradient or log-odds
 };
 
 constexpr std::size_t kNoBadRow = static_cast<std::size_t>(-1);
@@ -41,14 +44,13 @@ constexpr std::size_t kTile = 64;
 /// Computes rows begin to end, begin a multiple of kTile. Returns the first row with a label that is not allowed.
 using Loop = std::size_t (*)(const Task& task, std::size_t begin, std::size_t end, double* scratch);
 
-/// Doubles of scratch that one thread needs in a multiclass loop.
-constexpr std::size_t scratch_size(std::size_t n_classes) { return 3 * n_classes * kTile; }
+/// Doubles of scratch that one thread needs.
+constexpr std::size_t scratch_size(std::size_t n_classes) { return 4 * n_classes * kTile; }
 
 /// The loops for one instruction set.
 struct Loops {
     const char* name;
-    Loop binary_loss, binary_derivatives, binary_posterior;
-    Loop multiclass_loss, multiclass_derivatives, multiclass_posterior;
+    Loop rows;
 };
 
 extern const Loops kLoops_baseline;

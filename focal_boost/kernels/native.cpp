@@ -223,44 +223,74 @@ View like_margins(const Buffer& buffer, const Buffer& margins) {
     return floating(buffer.view());
 }
 
-std::vector<double> class_weights(PyObject* object, std::size_t n_classes) {
-    const Buffer buffer(object, false);
-    require(buffer.ndim() == 1 && buffer.shape(0) == n_classes, "there must be one class weight per class");
+/// Doubles without gaps.
+const double* doubles(const Buffer& buffer, std::size_t at_least) {
     const View view = buffer.view();
-    if (view.type != Type::kFloat64) throw Unsupported{};
-    std::vector<double> weights(n_classes);
-    for (std::size_t k = 0; k < n_classes; ++k) {
-        std::memcpy(&weights[k], view.data + static_cast<std::ptrdiff_t>(k) * view.row_stride, sizeof(double));
-    }
-    return weights;
-}
-
-/// What is added to the margins of each class before anything else; empty for None.
-std::vector<double> intercepts(PyObject* object, std::size_t n_outputs) {
-    if (object == Py_None) return {};
-    if (n_outputs == 1) return {as_double(object)};
-    return class_weights(object, n_outputs);
-}
-
-const double* data_or_null(const std::vector<double>& values) { return values.empty() ? nullptr : values.data(); }
-
-std::vector<double> logarithms(const std::vector<double>& weights) {
-    std::vector<double> logs(weights.size());
-    std::transform(weights.begin(), weights.end(), logs.begin(), [](double w) { return std::log(w); });
-    return logs;
+    require(buffer.ndim() == 1 && buffer.shape(0) >= at_least, "parameters must be one array of doubles");
+    require(view.type == Type::kFloat64 && view.row_stride == sizeof(double), "parameters must be one array of doubles");
+    return reinterpret_cast<const double*>(view.data);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Functions. Each returns the first row with a label that is not allowed, -1 if there is none, and -2 if an array must
-// be converted first; native.py turns that into exceptions and conversions.
+// The one function of losses. It returns the first row with a label that is not allowed, -1 if there is none, and -2 if
+// an array must be converted first; native.py turns that into exceptions and conversions.
 
 constexpr long kDone = -1;
 constexpr long kConvert = -2;
 
-template <class Function>
-PyObject* guarded(Function function) {
+/// `run` without the interpreter's lock, which it takes back even if memory runs out.
+std::size_t run_unlocked(const Task& task, long n_threads) {
+    struct Unlock {
+        PyThreadState* state = PyEval_SaveThread();
+        ~Unlock() { PyEval_RestoreThread(state); }
+    } unlock;
+    return run(active_loops.load()->rows, task, task.binary ? 0 : scratch_size(task.n_classes), n_threads);
+}
+
+/// operation, binary, logit, expected, max_step, n_steps, block, y, z, weight, out, hessian_out, n_threads, intercept,
+/// hessian_scale
+std::size_t run_task(PyObject* const* args, Py_ssize_t n_args) {
+    constexpr Py_ssize_t kArguments = 15;
+    if (n_args != kArguments) {
+        PyErr_Format(PyExc_TypeError, "%zd arguments expected, %zd given", kArguments, n_args);
+        throw PythonError{};
+    }
+    const Buffer block(args[6], false), y(args[7], false), z(args[8], false), weight(args[9], false);
+    const Buffer out(args[10], true), hessian_out(args[11], true), intercept(args[13], false);
+    Task task{};
+    task.operation = static_cast<Operation>(as_long(args[0]));
+    task.binary = as_long(args[1]) != 0;
+    task.logit = as_long(args[2]) != 0;
+    task.expected = as_long(args[3]) != 0;
+    require(z.ndim() == (task.binary ? 1 : 2), task.binary ? "margins must have shape (n,)" : "margins must have shape (n, K)");
+    task.z = floating(z.view());
+    task.n_rows = z.shape(0);
+    task.n_classes = task.binary ? 2 : z.shape(1);
+    const std::size_t n_classes = task.n_classes;
+    task.block = doubles(block, (task.logit ? 7 : 4) * n_classes);
+    task.gamma = task.block;
+    task.class_weight = task.block + n_classes;
+    task.log_weight = task.block + 2 * n_classes;
+    task.half = task.block + 3 * n_classes;
+    task.tables = task.block + 4 * n_classes;
+    task.n_steps = static_cast<int>(as_long(args[5]));
+    if (intercept.given()) task.intercept = doubles(intercept, task.binary ? 1 : n_classes);
+    // 1 / max_step, finite so that it can be multiplied by a gradient of 0.
+    const double max_step = as_double(args[4]);
+    task.bounded = max_step < HUGE_VAL;
+    task.inverse_step = task.bounded ? std::min(1.0 / max_step, 1.7e308) : 0.0;
+    task.hessian_scale = as_double(args[14]);
+    if (y.given()) task.y = column(y, task.n_rows);
+    if (weight.given()) task.weight = column(weight, task.n_rows);
+    task.out = task.operation == Operation::kLoss ? floating(column(out, task.n_rows)) : like_margins(out, z);
+    if (hessian_out.given()) task.hessian_out = like_margins(hessian_out, z);
+    require(hessian_out.given() == (task.operation == Operation::kDerivatives), "derivatives take two output arrays");
+    return run_unlocked(task, as_long(args[12]));
+}
+
+PyObject* run_kernel(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     try {
-        const std::size_t bad = function();
+        const std::size_t bad = run_task(args, n_args);
         return bad == kNoBadRow ? PyLong_FromLong(kDone) : PyLong_FromSize_t(bad);
     } catch (const PythonError&) {
         return nullptr;
@@ -269,151 +299,6 @@ PyObject* guarded(Function function) {
     } catch (const std::exception&) {  // bad_alloc, and length_error of what no memory could hold
         return PyErr_NoMemory();
     }
-}
-
-/// `run` without the interpreter's lock, which it takes back even if memory runs out.
-std::size_t run_unlocked(Loop loop, const Task& task, std::size_t scratch_per_thread, long n_threads) {
-    struct Unlock {
-        PyThreadState* state = PyEval_SaveThread();
-        ~Unlock() { PyEval_RestoreThread(state); }
-    } unlock;
-    return run(loop, task, scratch_per_thread, n_threads);
-}
-
-void require_arguments(Py_ssize_t given, Py_ssize_t wanted) {
-    if (given == wanted) return;
-    PyErr_Format(PyExc_TypeError, "%zd arguments expected, %zd given", wanted, given);
-    throw PythonError{};
-}
-
-/// Margins of shape (n,) for the binary loss, (n, K) otherwise.
-Task task_of(const Buffer& margins, int ndim, double gamma) {
-    require(margins.ndim() == ndim, ndim == 1 ? "margins must have shape (n,)" : "margins must have shape (n, K)");
-    Task task{};
-    task.z = floating(margins.view());
-    task.n_rows = margins.shape(0);
-    task.n_classes = ndim == 1 ? 0 : margins.shape(1);
-    require(ndim == 1 || task.n_classes >= 2, "there must be at least two classes");
-    task.gamma = gamma;
-    return task;
-}
-
-/// 1 / max_step, finite so that it can be multiplied by a gradient of 0.
-void set_finish(Task& task, PyObject* expected, PyObject* max_step, PyObject* hessian_scale) {
-    const int truth = PyObject_IsTrue(expected);
-    if (truth < 0) throw PythonError{};
-    task.expected = truth == 1;
-    const double step = as_double(max_step);
-    task.bounded = step < HUGE_VAL;
-    task.inverse_step = task.bounded ? std::min(1.0 / step, 1.7e308) : 0.0;
-    task.hessian_scale = as_double(hessian_scale);
-}
-
-/// y, z, weight, gamma, w0, w1, out, n_threads, intercept
-PyObject* binary_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 9);
-        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[6], true);
-        Task task = task_of(z, 1, as_double(args[3]));
-        const std::vector<double> intercept = intercepts(args[8], 1);
-        task.intercept = data_or_null(intercept);
-        const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
-        task.y = column(y, task.n_rows);
-        if (weight.given()) task.weight = column(weight, task.n_rows);
-        task.class_weight = class_weight;
-        task.out = like_margins(out, z);
-        return run_unlocked(active_loops.load()->binary_loss, task, 0, as_long(args[7]));
-    });
-}
-
-/// y, z, weight, gamma, w0, w1, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads, intercept
-PyObject* binary_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 13);
-        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
-        const Buffer gradient(args[9], true), hessian(args[10], true);
-        Task task = task_of(z, 1, as_double(args[3]));
-        const std::vector<double> intercept = intercepts(args[12], 1);
-        task.intercept = data_or_null(intercept);
-        const double class_weight[2] = {as_double(args[4]), as_double(args[5])};
-        task.y = column(y, task.n_rows);
-        if (weight.given()) task.weight = column(weight, task.n_rows);
-        task.class_weight = class_weight;
-        set_finish(task, args[6], args[7], args[8]);
-        task.out = like_margins(gradient, z);
-        task.hessian_out = like_margins(hessian, z);
-        return run_unlocked(active_loops.load()->binary_derivatives, task, 0, as_long(args[11]));
-    });
-}
-
-/// z, gamma, w0, w1, out, n_threads, intercept
-PyObject* binary_posterior_logit(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 7);
-        const Buffer z(args[0], false), out(args[4], true);
-        Task task = task_of(z, 1, as_double(args[1]));
-        const std::vector<double> intercept = intercepts(args[6], 1);
-        task.intercept = data_or_null(intercept);
-        const double shift = std::log(as_double(args[2]) / as_double(args[3]));
-        task.log_class_weight = &shift;
-        task.out = like_margins(out, z);
-        return run_unlocked(active_loops.load()->binary_posterior, task, 0, as_long(args[5]));
-    });
-}
-
-/// y, z, weight, gamma, class_weight, out, n_threads, intercept
-PyObject* multiclass_loss(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 8);
-        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false), out(args[5], true);
-        Task task = task_of(z, 2, as_double(args[3]));
-        const std::vector<double> intercept = intercepts(args[7], task.n_classes);
-        task.intercept = data_or_null(intercept);
-        const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
-        task.y = column(y, task.n_rows);
-        if (weight.given()) task.weight = column(weight, task.n_rows);
-        task.class_weight = class_weight.data();
-        task.out = floating(column(out, task.n_rows));
-        return run_unlocked(active_loops.load()->multiclass_loss, task, scratch_size(task.n_classes),
-                            as_long(args[6]));
-    });
-}
-
-/// y, z, weight, gamma, class_weight, expected, max_step, hessian_scale, gradient_out, hessian_out, n_threads, intercept
-PyObject* multiclass_gradient_hessian(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 12);
-        const Buffer y(args[0], false), z(args[1], false), weight(args[2], false);
-        const Buffer gradient(args[8], true), hessian(args[9], true);
-        Task task = task_of(z, 2, as_double(args[3]));
-        const std::vector<double> intercept = intercepts(args[11], task.n_classes);
-        task.intercept = data_or_null(intercept);
-        const std::vector<double> class_weight = class_weights(args[4], task.n_classes);
-        task.y = column(y, task.n_rows);
-        if (weight.given()) task.weight = column(weight, task.n_rows);
-        task.class_weight = class_weight.data();
-        set_finish(task, args[5], args[6], args[7]);
-        task.out = like_margins(gradient, z);
-        task.hessian_out = like_margins(hessian, z);
-        return run_unlocked(active_loops.load()->multiclass_derivatives, task, scratch_size(task.n_classes),
-                            as_long(args[10]));
-    });
-}
-
-/// z, gamma, class_weight, out, n_threads, intercept
-PyObject* multiclass_log_posterior(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
-    return guarded([&] {
-        require_arguments(n_args, 6);
-        const Buffer z(args[0], false), out(args[3], true);
-        Task task = task_of(z, 2, as_double(args[1]));
-        const std::vector<double> intercept = intercepts(args[5], task.n_classes);
-        task.intercept = data_or_null(intercept);
-        const std::vector<double> log_class_weight = logarithms(class_weights(args[2], task.n_classes));
-        task.log_class_weight = log_class_weight.data();
-        task.out = like_margins(out, z);
-        return run_unlocked(active_loops.load()->multiclass_posterior, task, scratch_size(task.n_classes),
-                            as_long(args[4]));
-    });
 }
 
 PyObject* dispatch(PyObject*, PyObject*) { return PyUnicode_FromString(active_loops.load()->name); }
@@ -453,12 +338,7 @@ PyCFunction erased(Function function) {
 }
 
 PyMethodDef kMethods[] = {
-    {"binary_loss", erased(binary_loss), METH_FASTCALL, nullptr},
-    {"binary_gradient_hessian", erased(binary_gradient_hessian), METH_FASTCALL, nullptr},
-    {"binary_posterior_logit", erased(binary_posterior_logit), METH_FASTCALL, nullptr},
-    {"multiclass_loss", erased(multiclass_loss), METH_FASTCALL, nullptr},
-    {"multiclass_gradient_hessian", erased(multiclass_gradient_hessian), METH_FASTCALL, nullptr},
-    {"multiclass_log_posterior", erased(multiclass_log_posterior), METH_FASTCALL, nullptr},
+    {"run", erased(run_kernel), METH_FASTCALL, nullptr},
     {"dispatch", dispatch, METH_NOARGS, "Name of the instruction set in use."},
     {"supported", supported, METH_NOARGS, "Instruction sets compiled and available here, slowest first."},
     {"set_dispatch", set_dispatch, METH_O, "Use the instruction set of this name from the next call on."},

@@ -1,4 +1,4 @@
-"""The formulas of `focal_boost.kernels.numpy`, compiled: same functions, same results to the last bits of float32.
+"""The formulas of `focal_boost.kernels.numpy`, compiled: the same function, the same results to the last bits of float32.
 
 The work is done in the extension module `_native` (``native.cpp``, ``loops.cpp``, ``focal.hpp``), which reads and
 writes arrays of any strides in place: labels and weights as bool, 8-, 32- or 64-bit integers or floats, margins and
@@ -20,15 +20,10 @@ from numpy.typing import NDArray
 
 from focal_boost.kernels import _native
 from focal_boost.kernels import numpy as reference
+from focal_boost.kernels.parameters import Operation, Parameters, label_error
+from focal_boost.kernels.tables import block, n_steps
 
-__all__ = [
-    "binary_gradient_hessian",
-    "binary_loss",
-    "binary_posterior_logit",
-    "multiclass_gradient_hessian",
-    "multiclass_log_posterior",
-    "multiclass_loss",
-]
+__all__ = ["run"]
 
 arrays: ModuleType = reference.arrays
 asarray: Callable[..., NDArray[Any]] = reference.asarray
@@ -49,149 +44,49 @@ if _wanted := os.environ.get("FOCAL_BOOST_DISPATCH"):
         ) from None
 
 
-def _converted(function: Callable[..., int], *args: Any, outputs: tuple[int, ...]) -> int:
-    """Call again with arrays that the loops take, and copy results back; `outputs` are positions of output arrays."""
-    plain = [
-        np.empty(x.shape) if i in outputs else np.array(x, dtype=np.float64) if isinstance(x, np.ndarray) else x
-        for i, x in enumerate(args)
-    ]
-    status = function(*plain)
-    if status == _DONE:
-        for i in outputs:
-            args[i][...] = plain[i]
-    return status
+_OPERATIONS = {"loss": 0, "derivatives": 1, "log_odds": 2}
+# Positions of the arguments of the compiled function that are output arrays.
+_OUTPUTS = (10, 11)
 
 
-def binary_loss(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: tuple[float, float],
-    out: np.ndarray,
+def run(
+    operation: Operation,
+    parameters: Parameters,
+    y: Any,
+    z: Any,
+    weight: Any,
+    outputs: tuple[Any, ...],
     n_threads: int = 1,
     intercept: Any = None,
+    hessian_scale: float = 1.0,
 ) -> None:
-    """Focal loss of each row, times its weight."""
-    args = (y, z, weight, gamma, *class_weight, out, n_threads, intercept)
-    status = _native.binary_loss(*args)
-    if status == _CONVERT:
-        status = _converted(_native.binary_loss, *args, outputs=(6,))
-    if status != _DONE:
-        reference._binary_labels(y[status : status + 1])
-
-
-def binary_gradient_hessian(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: tuple[float, float],
-    expected: bool,
-    max_step: float,
-    hessian_scale: float,
-    gradient_out: np.ndarray,
-    hessian_out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Gradient and curvature of each row with respect to its margin, times its weight."""
-    w0, w1 = class_weight
+    """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     args = (
+        _OPERATIONS[operation],
+        parameters.binary,
+        parameters.logit,
+        parameters.expected,
+        parameters.max_step,
+        n_steps(parameters),
+        block(parameters),
         y,
         z,
         weight,
-        gamma,
-        w0,
-        w1,
-        expected,
-        max_step,
-        hessian_scale,
-        gradient_out,
-        hessian_out,
+        *(outputs if len(outputs) == 2 else (*outputs, None)),
         n_threads,
-        intercept,
-    )
-    status = _native.binary_gradient_hessian(*args)
-    if status == _CONVERT:
-        status = _converted(_native.binary_gradient_hessian, *args, outputs=(9, 10))
-    if status != _DONE:
-        reference._binary_labels(y[status : status + 1])
-
-
-def binary_posterior_logit(
-    z: np.ndarray,
-    gamma: float,
-    class_weight: tuple[float, float],
-    out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Logit of the class probability that a margin stands for."""
-    args = (z, gamma, *class_weight, out, n_threads, intercept)
-    if _native.binary_posterior_logit(*args) == _CONVERT:
-        _converted(_native.binary_posterior_logit, *args, outputs=(4,))
-
-
-def multiclass_loss(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: np.ndarray,
-    out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Focal loss of each row, times its weight."""
-    args = (y, z, weight, gamma, class_weight, out, n_threads, intercept)
-    status = _native.multiclass_loss(*args)
-    if status == _CONVERT:
-        status = _converted(_native.multiclass_loss, *args, outputs=(5,))
-    if status != _DONE:
-        reference._class_labels(y[status : status + 1], z.shape[1])
-
-
-def multiclass_gradient_hessian(
-    y: np.ndarray,
-    z: np.ndarray,
-    weight: np.ndarray | None,
-    gamma: float,
-    class_weight: np.ndarray,
-    expected: bool,
-    max_step: float,
-    hessian_scale: float,
-    gradient_out: np.ndarray,
-    hessian_out: np.ndarray,
-    n_threads: int = 1,
-    intercept: Any = None,
-) -> None:
-    """Gradient and diagonal curvature of each row with respect to its margins, times its weight; shapes (n, K)."""
-    args = (
-        y,
-        z,
-        weight,
-        gamma,
-        class_weight,
-        expected,
-        max_step,
+        None if intercept is None else np.array(intercept, dtype=np.float64, ndmin=1),
         hessian_scale,
-        gradient_out,
-        hessian_out,
-        n_threads,
-        intercept,
     )
-    status = _native.multiclass_gradient_hessian(*args)
+    status = _native.run(*args)
     if status == _CONVERT:
-        status = _converted(_native.multiclass_gradient_hessian, *args, outputs=(8, 9))
+        # Again with arrays that the loops take; results are copied back.
+        plain = [
+            x if not isinstance(x, np.ndarray) else np.empty(x.shape) if i in _OUTPUTS else np.array(x, np.float64)
+            for i, x in enumerate(args)
+        ]
+        status = _native.run(*plain)
+        for i in _OUTPUTS if status == _DONE else ():
+            if args[i] is not None:
+                args[i][...] = plain[i]
     if status != _DONE:
-        reference._class_labels(y[status : status + 1], z.shape[1])
-
-
-def multiclass_log_posterior(
-    z: np.ndarray, gamma: float, class_weight: np.ndarray, out: np.ndarray, n_threads: int = 1, intercept: Any = None
-) -> None:
-    """Logarithm of the class probabilities that margins stand for, up to a constant a row."""
-    args = (z, gamma, class_weight, out, n_threads, intercept)
-    if _native.multiclass_log_posterior(*args) == _CONVERT:
-        _converted(_native.multiclass_log_posterior, *args, outputs=(3,))
+        raise label_error(np.asarray(y)[status], parameters)

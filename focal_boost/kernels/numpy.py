@@ -321,16 +321,19 @@ class Logit:
 
     def log_r(self) -> Array:
         """Logarithm of ``r = dp / d theta = p q / slope``."""
-        log_r: Array = -self.a - self.b - np.log(self.slope)
+        with np.errstate(divide="ignore"):  # at gamma 0 the slope is q, which underflows
+            log_r: Array = np.where(self.gamma == 0.0, -self.a, -self.a - self.b - np.log(self.slope))
         return log_r
 
     def bends(self) -> tuple[Array, Array]:
         """``r'/r`` and ``D'/D`` for D = r exp(-theta), derivatives with respect to theta; the second is r'/r - 1."""
-        g, p, q, bracket, slope = self.gamma, self.p, self.q, self.bracket, self.slope
+        g, p, q, bracket = self.gamma, self.p, self.q, self.bracket
+        slope = np.where(g == 0.0, 1.0, self.slope)
         excess = g * (self.odds_a - p) / bracket
         of_slope = ((g - 1.0) * p * q + g * p * q / bracket - (1.0 + g * p) * excess / bracket) / slope
         # For improbable classes the slope is nearly 1: what it differs by, without it.
-        return (q - p - of_slope) / slope, ((1.0 - g) * p + excess - 2.0 * p - of_slope) / slope
+        of_r, of_d = (q - p - of_slope) / slope, ((1.0 - g) * p + excess - 2.0 * p - of_slope) / slope
+        return np.where(g == 0.0, 1.0, of_r), np.where(g == 0.0, 0.0, of_d)
 
 
 class Posteriors:
@@ -344,7 +347,7 @@ class Posteriors:
     ----------
     logit : Logit
     rho : r over its sum R, a distribution over the classes
-    d : D = r exp(-theta), in (0, 1]
+    d : D = r exp(-theta), which tends to 1 for improbable classes
     c_r : c R with c = eta_k w_k exp(-theta_k), which is the same for all k
     """
 
@@ -357,8 +360,12 @@ class Posteriors:
         top = np.argmax(f + (log_w - half), axis=0)
         is_top = np.arange(len(f))[:, None] == top
         d, d_low = _two_diff(f, f[top, columns])
-        d = d + (log_w - log_w[top, 0])
-        t = self._solve(np.where(is_top, -np.inf, d), d_low, top, columns)
+        d = np.where(is_top, -np.inf, d + (log_w - log_w[top, 0]))
+        # Farther apart than this all that depends on it has underflowed, digits would be lost, and -log p is linear.
+        highest, limit = d.max(axis=0), -800.0 * (1.0 + self.gamma[top, 0])
+        d = np.where(highest < limit, d - highest + limit, d)
+        self.a_beyond = np.where(is_top, 0.0, np.maximum(limit - highest, 0.0) / (1.0 + self.gamma[top, 0]))
+        t = self._solve(d, d_low, top, columns)
         self.logit = Logit(t, self.gamma)
         log_r = self.logit.log_r()
         highest = log_r.max(axis=0)
@@ -392,13 +399,12 @@ class Posteriors:
             sizes = np.abs(step_top) / (1.0 + np.abs(t_top)), np.abs(step) / (1.0 + np.abs(t))
             if not max(size.max() for size in sizes) > 1e-9:  # the next ones would be at 1e-18
                 break
-        # Beyond, q underflows, and with it all that depends on it.
-        t[top, columns] = np.minimum(t_top, 708.0)
+        t[top, columns] = t_top
         return t
 
     def losses(self) -> Array:
         """Focal loss of a row whose label is the class, ``w q**gamma a``."""
-        losses: Array = self.w * np.exp(-self.gamma * self.logit.b) * self.logit.a
+        losses: Array = self.w * np.exp(-self.gamma * self.logit.b) * (self.logit.a + self.a_beyond)
         return losses
 
     def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:

@@ -1,0 +1,179 @@
+"""Piecewise polynomials of what the logit link has no closed form for, made once for a loss and read by compiled kernels.
+
+Every function here depends on gamma alone, is smooth, and is constant or linear far out. It is interpolated at Chebyshev
+nodes on cells of equal width from values that `Logit`, whose other direction is explicit, gives to the last bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focal_boost.kernels.numpy import Logit
+from focal_boost.kernels.parameters import Parameters
+
+__all__ = ["block", "n_steps"]
+
+Array = NDArray[np.float64]
+
+_DEGREE = 5
+# Of cells, in theta and in log-odds: what is asked of derivatives decides.
+_CLASS_WIDTH = 1 / 32
+_BINARY_WIDTH = 1 / 8
+# exp(-36) is below the rounding error of 1.
+_FAR = 36.0
+
+
+@functools.lru_cache(maxsize=64)
+def block(parameters: Parameters) -> Array:
+    """All that compiled kernels know of a loss, as one array of doubles.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Returns
+    -------
+    ndarray of shape (m,)
+        For each class gamma; for each its weight; the logarithm of it; theta of p = 1/2 (see `Logit`); with the logit
+        link three places in this array for each class, where tables begin: for the binary loss of `_weight` and `_logit`
+        (the third is not used), else of `_shrinkage`, `_constant` and `_one_other`. Then the tables: where the first cell
+        begins, cells for a unit, number of cells, slope a cell to the left of the first and to the right of the last,
+        three zeros, and for each cell the coefficients of its polynomial from the lowest, the variable running from
+        -1/2 to 1/2.
+    """
+    gamma = np.array(parameters.gamma)
+    weight = np.array(parameters.class_weight)
+    head = [gamma, weight, np.log(weight), Logit(np.zeros(len(gamma)), gamma).theta]
+    if not parameters.logit:
+        return np.concatenate(head)
+    place = 7 * len(gamma)
+    places: list[float] = []
+    tables: list[Array] = []
+    seen: dict[tuple[float, ...], list[float]] = {}
+    for key in [parameters.gamma] * 2 if parameters.binary else [(g,) for g in parameters.gamma]:
+        if key not in seen:
+            seen[key] = []
+            for table in _binary_tables(*key) if parameters.binary else _class_tables(*key):
+                seen[key].append(place)
+                tables.append(table)
+                place += len(table)
+            seen[key] += [0.0] * (3 - len(seen[key]))
+        places += seen[key]
+    return np.concatenate([*head, np.array(places), *tables])
+
+
+def n_steps(parameters: Parameters) -> int:
+    """Return how many steps of Newton's method a multiclass row needs before the two that make it exact.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Returns
+    -------
+    int
+    """
+    largest = max(parameters.gamma)
+    if len(set(parameters.gamma)) == 1 and largest <= 8:
+        return 2
+    return 4 if largest <= 8 else 8
+
+
+def _tabulate(
+    function: Callable[[Array], Array], low: float, high: float, width: float, slopes: tuple[float, float]
+) -> Array:
+    n_cells = math.ceil((high - low) / width)
+    nodes = 0.5 * np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
+    x = low + width * (np.arange(n_cells)[:, None] + 0.5 + nodes)
+    coefficients = function(x.ravel()).reshape(x.shape) @ np.linalg.inv(np.vander(nodes, increasing=True)).T
+    return np.concatenate(
+        [[low, 1 / width, n_cells, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0], coefficients.ravel()]
+    )
+
+
+def _inverse(function: Callable[[Array], tuple[Array, Array]], value: Array, low: float, high: float) -> Array:
+    """Where an increasing function has a value; the function returns its slope too."""
+    below, above = np.full_like(value, low), np.full_like(value, high)
+    for _ in range(16):
+        middle = 0.5 * (below + above)
+        too_low = function(middle)[0] < value
+        below, above = np.where(too_low, middle, below), np.where(too_low, above, middle)
+    x = 0.5 * (below + above)
+    for _ in range(6):
+        there, slope = function(x)
+        x = np.clip(x + (value - there) / slope, low, high)
+    return x
+
+
+@functools.lru_cache(maxsize=32)
+def _class_tables(gamma: float) -> tuple[Array, Array, Array]:
+    """`_shrinkage`, `_constant` and `_one_other` of a class."""
+    half = float(Logit(np.zeros(1), gamma).theta[0])
+    far = (1.0 + gamma) * _FAR
+
+    def shrinkage(theta: Array) -> Array:
+        """P(theta) exp(-theta), for classes of probability up to 1/2."""
+        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -2.0 * _FAR, 1.0)
+        result: Array = np.exp(-Logit(t, gamma).a - theta)
+        return result
+
+    def at(x: Array) -> Array:
+        """Logit of the top class if all others are improbable: of ``theta - log q = x``."""
+        return _inverse(lambda t: ((there := Logit(t, gamma)).theta + there.b, there.slope + there.p), x, -60.0, 60.0)
+
+    def constant(x: Array) -> Array:
+        """theta of the top class, x as in `at`."""
+        result: Array = Logit(at(x), gamma).theta
+        return result
+
+    def one_other(x: Array) -> Array:
+        """What x has to be moved by if the others are a single class."""
+        there = Logit(_binary_logit(gamma, gamma, x), gamma)
+        result: Array = there.theta + there.b - x
+        return result
+
+    return (
+        _tabulate(shrinkage, -_FAR, half, _CLASS_WIDTH, (0.0, 0.0)),
+        _tabulate(constant, -_FAR, far, _CLASS_WIDTH, (1.0, gamma / (1.0 + gamma))),
+        _tabulate(one_other, -_FAR, far, _CLASS_WIDTH, (0.0, 0.0)),
+    )
+
+
+def _binary_logit(gamma0: float, gamma1: float, x: Array) -> Array:
+    """Logit t of class 1 for which ``theta_1(t) - theta_0(-t) = x``."""
+
+    def both(t: Array) -> tuple[Array, Array]:
+        one, zero = Logit(t, gamma1), Logit(-t, gamma0)
+        return one.theta - zero.theta, one.slope + zero.slope
+
+    return _inverse(both, x, -2.0 * _FAR, 2.0 * _FAR)
+
+
+@functools.lru_cache(maxsize=32)
+def _binary_tables(gamma0: float, gamma1: float) -> tuple[Array, Array]:
+    """The row weight S and the logit t as functions of ``x = f + log(w1 / w0)``.
+
+    With u1 = p q exp(-theta_1), u0 = p q exp(-theta_0) and M = d theta_1/dt + d theta_0/dt the gradient is
+    ``(eta - y) (w0 u0 + w1 u1) / M``, and u0 / u1 = exp(x): S = (u0 + u1) / M is all there is to know.
+    """
+
+    def weight(x: Array) -> Array:
+        t = _binary_logit(gamma0, gamma1, x)
+        one, zero = Logit(t, gamma1), Logit(-t, gamma0)
+        pq = -one.a - one.b
+        return (np.exp(pq - one.theta) + np.exp(pq - zero.theta)) / (one.slope + zero.slope)
+
+    def logit(x: Array) -> Array:
+        return _binary_logit(gamma0, gamma1, x)
+
+    low, high = -(1.0 + gamma0) * _FAR, (1.0 + gamma1) * _FAR
+    slopes = 1.0 / (1.0 + gamma0), 1.0 / (1.0 + gamma1)
+    return (
+        _tabulate(weight, low, high, _BINARY_WIDTH, (0.0, 0.0)),
+        _tabulate(logit, low, high, _BINARY_WIDTH, slopes),
+    )
