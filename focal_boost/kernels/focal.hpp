@@ -21,10 +21,15 @@
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define FOCAL_ON_DEVICE
 #define FOCAL_INLINE __device__ __forceinline__
+#define FOCAL_UNROLL _Pragma("unroll")
 #elif defined(_MSC_VER) && !defined(__clang__)
 #define FOCAL_INLINE __forceinline
 #else
 #define FOCAL_INLINE inline __attribute__((always_inline))
+#endif
+
+#ifndef FOCAL_UNROLL
+#define FOCAL_UNROLL
 #endif
 
 #if defined(FOCAL_LANES) && (defined(__AVX512F__) || defined(__AVX2__))
@@ -52,6 +57,8 @@ template <class R>
 FOCAL_INLINE R log_complement(R p) { return log1p_of(-p); }
 template <class R>
 FOCAL_INLINE R log1p_ratio(R e) { return e > R(1e-30) ? log1p_of(e) / e : R(1); }
+FOCAL_INLINE float root(float x) { return sqrtf(x); }
+FOCAL_INLINE double root(double x) { return sqrt(x); }
 FOCAL_INLINE float rounded(float x) { return rintf(x); }
 FOCAL_INLINE double rounded(double x) { return rint(x); }
 
@@ -64,9 +71,17 @@ template <class R>
 FOCAL_INLINE R select(bool condition, R a, R b) { return condition ? a : b; }
 template <class R>
 FOCAL_INLINE R narrow(double x) { return static_cast<R>(x); }
-/// Coefficient of the cell of a table.
+
+/// The coefficients of a cell of a table, read in words of 16 bytes.
 template <class R>
-FOCAL_INLINE R entry(const R* coefficients, R cell, int terms) { return coefficients[static_cast<int>(cell) * terms]; }
+struct alignas(16) Cell {
+    R terms[sizeof(R) == 8 ? 6 : 4];
+
+    FOCAL_INLINE static Cell of(const R* coefficients, R index) {
+        return reinterpret_cast<const Cell*>(coefficients)[static_cast<int>(index)];
+    }
+    FOCAL_INLINE R operator[](int i) const { return terms[i]; }
+};
 
 #else
 
@@ -96,10 +111,17 @@ FOCAL_INLINE R narrow(Lanes x) { return x; }
 
 FOCAL_INLINE Lanes absolute(Lanes x) { return from_bits(to_bits(x) & 0x7fffffffffffffffULL); }
 
+/// Square root, roughly.
+FOCAL_INLINE Lanes root(Lanes x) {
+    // Half the exponent, then a step of Newton's method.
+    const Lanes y = from_bits((to_bits(x) >> 1) + 0x1ff8000000000000ULL);
+    return 0.5 * (y + x / y);
+}
+
 /// To the nearest integer.
 FOCAL_INLINE Lanes rounded(Lanes x) { return (x + 0x1.8p52) - 0x1.8p52; }
 
-/// Coefficient of the cell of a table.
+/// Coefficient of a cell of a table.
 FOCAL_INLINE Lanes entry(const double* coefficients, Lanes cell, int terms) {
     const Bits index = to_bits(cell * static_cast<double>(terms) + 0x1p52) & 0xffffffffULL;
 #if defined(FOCAL_LANES) && FOCAL_LANES == 8 && defined(__AVX512F__)
@@ -114,6 +136,16 @@ FOCAL_INLINE Lanes entry(const double* coefficients, Lanes cell, int terms) {
     return coefficients[index];
 #endif
 }
+
+/// The coefficients of a cell of a table.
+template <class R>
+struct Cell {
+    const double* coefficients;
+    Lanes index;
+
+    FOCAL_INLINE static Cell of(const double* coefficients, Lanes index) { return {coefficients, index}; }
+    FOCAL_INLINE Lanes operator[](int i) const { return entry(coefficients + i, index, 6); }
+};
 
 /// Rounding error of `product`, the rounded a * b; 0 where no fused operation makes it cheap.
 FOCAL_INLINE Lanes product_error(Lanes a, Lanes b, Lanes product) {
@@ -293,32 +325,31 @@ template <class R>
 struct Table {
     using S = Scalar<R>;
     static constexpr int kTerms = sizeof(S) == 8 ? 6 : 4;
-    S low, inverse_width, last, slope_left, slope_right;
+    S first, last, inverse_width, slope_left, slope_right;
     const S* coefficients;
 
     Table() = default;
 
     FOCAL_INLINE explicit Table(const S* start)
-        : low(start[0]), inverse_width(start[1]), last(start[2] - S(1)), slope_left(start[3]), slope_right(start[4]),
+        : first(start[0]), last(start[1]), inverse_width(start[2]), slope_left(start[3]), slope_right(start[4]),
           coefficients(start + 8) {}
 
     /// The first N terms of the polynomial at x.
     template <int N = kTerms>
     FOCAL_INLINE Jet<R> at(Wide<R> x) const {
-        // From the middle of the first cell; NaN is in the first.
-        const Wide<R> place = (x - static_cast<double>(low)) * static_cast<double>(inverse_width) - 0.5;
-        const Wide<R> above = select(place > 0.0, place, Wide<R>{});
-        const Wide<R> end = Wide<R>{} + static_cast<double>(last);
-        const Wide<R> cell = rounded(select(above > end, end, above));
-        const R y = narrow<R>(place - cell), half = R{} + S(0.5);
+        // Cells lie around multiples of their width, a power of two: neither the product nor its distance to the middle
+        // of the cell is rounded. NaN is in the first cell.
+        const R place = narrow<R>(x) * inverse_width, low = R{} + first, high = R{} + last, half = R{} + S(0.5);
+        const R above = select(place > low, place, low);
+        const R cell = rounded(select(above > high, high, above)), y = place - cell;
         R inside = select(y > half, half, y);
         inside = select(inside < -half, -half, inside);
-        const R index = narrow<R>(cell);
-        Jet<R> jet{entry(coefficients + N - 1, index, kTerms), R{}, R{}};
-        for (int i = N - 2; i >= 0; --i) {
+        const Cell<S> terms = Cell<S>::of(coefficients, cell - low);
+        Jet<R> jet{terms[N - 1], R{}, R{}};
+        FOCAL_UNROLL for (int i = N - 2; i >= 0; --i) {
             jet.second = jet.second * inside + jet.first;
             jet.first = jet.first * inside + jet.value;
-            jet.value = jet.value * inside + entry(coefficients + i, index, kTerms);
+            jet.value = jet.value * inside + terms[i];
         }
         const R beyond = y - inside;  // 0, or outside the table, where the function is linear; NaN stays
         jet.value = jet.value + beyond * select(beyond < S(0), R{} + slope_left, R{} + slope_right);
@@ -377,13 +408,14 @@ struct Class {
 
     /// r'/r and D'/D of the logit link, r = dp / d theta and D = r exp(-theta); the second is the first less 1.
     FOCAL_INLINE void bends(R& of_r, R& of_d) const {
-        const R inverse = S(1) / bracket;
+        const auto focuses = gamma > S(0);  // else the slope is q, which may underflow
+        const R one = R{} + S(1), inverse = one / bracket;
         const R excess = gamma * (odds_a - p) * inverse;
-        const R s = slope();
+        const R s = select(focuses, slope(), one);
         const R of_slope = ((gamma - S(1)) * p * q + gamma * p * q * inverse - (S(1) + gamma * p) * excess * inverse) / s;
-        of_r = (q - p - of_slope) / s;
+        of_r = select(focuses, (q - p - of_slope) / s, one);
         // For improbable classes the slope is nearly 1: what it differs by, without it.
-        of_d = ((S(1) - gamma) * p + excess - S(2) * p - of_slope) / s;
+        of_d = select(focuses, ((S(1) - gamma) * p + excess - S(2) * p - of_slope) / s, R{});
     }
 };
 
@@ -607,12 +639,14 @@ FOCAL_INLINE R focal_log_posterior(const Class<R>& c, Wide<R> log_q, R log_w) {
 // `shrinkage` is the table of Q = P(theta) exp(-theta): P = exp(theta) Q and r = dP / d theta = exp(theta) (Q + Q').
 // theta of top is found in the coordinate x of the table `constant`; from it the others follow.
 
-/// What x is if the others are improbable, moved towards what it is if there is but one. `sum`, `squares`: of
+/// What x is if the others are improbable, moved towards what it is if there is but one (by a power that was found to
+/// come close). `sum`, `squares`: of
 /// e = exp(d - d_second) over the classes but top, and of its square; `gap`: d_second - d_top.
 template <class R>
 FOCAL_INLINE Wide<R> logit_start(const Table<R>& one_other, Wide<R> gap, R sum, R squares) {
     const Wide<R> x = -gap - logarithm(sum);
-    return x + one_other.template at<3>(x).value * squares / (sum * sum);
+    const R one = squares / (sum * sum);
+    return x + one_other.template at<3>(x).value * (one * root(one));
 }
 
 /// A step of Halley's method. `sum`, `first`, `second`: of e Q, e Q' and e Q'' over the classes but top.
@@ -632,7 +666,7 @@ template <class R>
 struct LogitRow {
     using S = Scalar<R>;
     using W = Wide<R>;
-    W theta;                     ///< of top
+    W theta, theta_second;       ///< of top, and less the gap
     R step, scale;               ///< last correction of theta; exp(theta of the second) after it
     R inverse_total, top_share;  ///< r is scale times a share: that of top, and 1 over their sum
     R others;                    ///< sum of the shares of all but top
@@ -650,10 +684,11 @@ struct LogitRow {
         const W missing = -gamma * (gap + start + logarithm(sum)) - (c.a + log1p_of(gamma * c.odds_a)) - start;
         step = narrow<R>(missing) / (S(1) + c.slope() * (sum + first) / (c.p * sum));
         theta = start + step;
-        scale = exponential_of<R>(gap + theta);
+        theta_second = gap + theta;
+        scale = exponential_of<R>(theta_second);
         const R shares = sum + first * step, q = scale * shares, p = S(1) - q;
         // -log p follows in first order; what is left out is the square of the step.
-        const R a = c.a + (q - c.q) / c.p;
+        const R moved = c.a + (q - c.q) / c.p, a = select(moved > S(0), moved, R{});
         top = Class<R>(gamma, p, q, a, select(q > S(0), a * p / q, p));
         others = (sum + first) + (first + second) * step;
         const R slope = top.slope(), share = p * shares / slope, largest = R{} + (sizeof(S) == 8 ? S(1.7e308) : S(3e38));

@@ -1,7 +1,8 @@
-"""Piecewise polynomials of what the logit link has no closed form for, made once for a loss and read by compiled kernels.
+"""Piecewise polynomials of what the logit link has no closed form for: made with a loss, read by compiled kernels.
 
-Every function here depends on gamma alone, is smooth, and is constant or linear far out. It is interpolated at Chebyshev
-nodes on cells of equal width from values that `Logit`, whose other direction is explicit, gives to the last bits.
+Every function here depends on gamma alone, is smooth, and is constant or linear far out. It is interpolated at
+Chebyshev nodes on cells of equal width from values that `Logit`, whose other direction is explicit, gives to the last
+bits.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ def block(parameters: Parameters) -> Array:
     -------
     ndarray of shape (m,)
         For each class gamma; for each its weight; the logarithm of it; theta of p = 1/2 (see `Logit`); with the logit
-        link three places in this array for each class, where tables begin: for the binary loss of `_weight` and `_logit`
-        (the third is not used), else of `_shrinkage`, `_constant` and `_one_other`. Then the tables: where the first cell
-        begins, cells for a unit, number of cells, slope a cell to the left of the first and to the right of the last,
-        three zeros, and for each cell the coefficients of its polynomial from the lowest, the variable running from
-        -1/2 to 1/2.
+        link three places in this array for each class, where tables begin: for the binary loss of `_binary_tables` (the
+        third is not used), else of `_class_tables`. Then the tables: numbers of the first and the last cell, cells
+        for a unit, slope a cell to the left of the first and to the right of the last, three zeros, and for each cell
+        the coefficients of its polynomial from the lowest. Cell n is that around n widths, where the variable of its
+        polynomial is 0; it runs from -1/2 to 1/2.
     """
     gamma = np.array(parameters.gamma)
     weight = np.array(parameters.class_weight)
@@ -87,12 +88,12 @@ def n_steps(parameters: Parameters) -> int:
 def _tabulate(
     function: Callable[[Array], Array], low: float, high: float, width: float, slopes: tuple[float, float]
 ) -> Array:
-    n_cells = math.ceil((high - low) / width)
+    first, last = math.floor(low / width), math.ceil(high / width)
     nodes = 0.5 * np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
-    x = low + width * (np.arange(n_cells)[:, None] + 0.5 + nodes)
+    x = width * (np.arange(first, last + 1)[:, None] + nodes)
     coefficients = function(x.ravel()).reshape(x.shape) @ np.linalg.inv(np.vander(nodes, increasing=True)).T
     return np.concatenate(
-        [[low, 1 / width, n_cells, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0], coefficients.ravel()]
+        [[first, last, 1 / width, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0], coefficients.ravel()]
     )
 
 
@@ -112,7 +113,7 @@ def _inverse(function: Callable[[Array], tuple[Array, Array]], value: Array, low
 
 @functools.lru_cache(maxsize=32)
 def _class_tables(gamma: float) -> tuple[Array, Array, Array]:
-    """`_shrinkage`, `_constant` and `_one_other` of a class."""
+    """Three tables of a class: see the functions that are tabulated."""
     half = float(Logit(np.zeros(1), gamma).theta[0])
     far = (1.0 + gamma) * _FAR
 
@@ -127,7 +128,7 @@ def _class_tables(gamma: float) -> tuple[Array, Array, Array]:
         return _inverse(lambda t: ((there := Logit(t, gamma)).theta + there.b, there.slope + there.p), x, -60.0, 60.0)
 
     def constant(x: Array) -> Array:
-        """theta of the top class, x as in `at`."""
+        """Give theta of the top class, x as in `at`."""
         result: Array = Logit(at(x), gamma).theta
         return result
 
