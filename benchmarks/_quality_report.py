@@ -12,6 +12,17 @@ from scipy import stats
 
 BASE = "built-in"
 STABLE_BASE = "built-in, stabilised"
+TINY = 0.005  # log losses below it, on tables learned almost exactly, make ratios of their own
+GAMMAS = ("0", "0.5", "1", "2")
+# What trains unasked.
+MAIN = (
+    BASE,
+    *(f"focal {gamma}" for gamma in GAMMAS),
+    "focal 2, paper's margins",
+    "built-in, class weights",
+    STABLE_BASE,
+    *(f"focal {gamma}, stabilised" for gamma in GAMMAS),
+)
 BySeed = dict[str, dict[str, float]]  # table -> seed -> value
 Scores = dict[str, BySeed]  # contender -> table -> seed -> value
 
@@ -82,11 +93,89 @@ class Ranks:
         self.difference = float(critical * np.sqrt(k * (k + 1) / (6 * self.n)))
 
 
+def is_variant(name: str) -> bool:
+    """Whether a contender differs from another in one setting that is not gamma."""
+    return name.startswith("focal") and name not in MAIN
+
+
 def ranked_names(rows: list[dict[str, str]], library: str) -> list[str]:
-    """Contenders that serve both tasks and hence all tables."""
-    binary, multiclass = (scores(rows, library, "log_loss_stopped", task) for task in ("binary", "multiclass"))
-    order = {row["contender"]: None for row in rows if row["library"] == library}
-    return [name for name in order if name in binary and name in multiclass]
+    """Contenders that finished every table on which the built-in objective was trained."""
+    log_loss = scores(rows, library, "log_loss_stopped")
+    return [name for name, tables in log_loss.items() if tables.keys() == log_loss[BASE].keys()]
+
+
+def glance(rows: list[dict[str, str]], library: str) -> str:
+    """Each gamma against the built-in objective with the same settings, by task and by number of rounds."""
+    plain = {f"gamma {gamma}": f"focal {gamma}" for gamma in GAMMAS} | {
+        "2, paper's margins": "focal 2, paper's margins"
+    }
+    stable = {f"gamma {gamma}": f"focal {gamma}, stabilised" for gamma in GAMMAS}
+    lines = []
+    for task in ("multiclass", "binary"):
+        for label, when, base, names in (
+            ("100 rounds", "fixed", BASE, plain),
+            ("early-stopped", "stopped", BASE, plain),
+            ("early-stopped, stabilised", "stopped", STABLE_BASE, stable),
+        ):
+            log_loss = scores(rows, library, f"log_loss_{when}", task)
+            precision = scores(rows, library, f"average_precision_{when}", task)
+            if base not in log_loss:
+                continue
+            title, n = f"{task}, {label}", f"{len(log_loss[base])}"
+            ratios, precisions = [], []
+            for column in plain:
+                name = names.get(column)
+                if name not in log_loss:
+                    ratios.append("-")
+                    precisions.append("-")
+                    continue
+                worst = max((a / b for a, b in paired(log_loss[name], log_loss[base]).values() if b >= TINY), default=1)
+                ratios.append(f"{geometric_ratio(log_loss[name], log_loss[base]):.3f} ({worst:.3f})")
+                share = win_share(precision[name], precision[base], lower=False)
+                precisions.append(f"{100 * share:.0f} % ({mean_difference(precision[name], precision[base]):+.4f})")
+            lines += [[title, n, "log loss", *ratios], ["", "", "AP better", *precisions]]
+    return markdown_table(["", "tables", "", *plain], lines)
+
+
+def each_table(rows: list[dict[str, str]], library: str, task: str) -> str:
+    """Log loss on every table, after 100 rounds and early-stopped."""
+    names = [BASE, *(f"focal {gamma}" for gamma in GAMMAS)]
+    fixed, stopped = (scores(rows, library, f"log_loss_{when}", task) for when in ("fixed", "stopped"))
+    columns = [(values, name) for values in (fixed, stopped) for name in names if name in values]
+    train_rows = {row["table"]: row["train_rows"] for row in rows}
+    lines = []
+    for table in sorted(stopped[BASE]):
+        values = [list(scored[name].get(table, {}).values()) for scored, name in columns]
+        lines.append([table, train_rows[table], *(f"{np.mean(v):.4g}" if v else "-" for v in values)])
+    short = [name.replace("focal", "gamma") for name in names]
+    return markdown_table(["", "rows", *(f"{n}, 100" for n in short), *(f"{n}, stopped" for n in short)], lines)
+
+
+def choices(rows: list[dict[str, str]], library: str) -> str:
+    """Contenders that vary one setting, against the same gamma at the defaults, on the tables that both have."""
+    fixed, stopped = (scores(rows, library, f"log_loss_{when}") for when in ("fixed", "stopped"))
+    precision = scores(rows, library, "average_precision_stopped")
+    lines = []
+    for name in stopped:
+        base = name.split(",")[0]
+        if not is_variant(name) or base not in stopped:
+            continue
+        ratios = sorted(a / b for a, b in paired(stopped[name], stopped[base]).values())
+        if not ratios:
+            continue
+        lines.append(
+            [
+                name,
+                f"{len(ratios)}",
+                f"{geometric_ratio(fixed[name], fixed[base]):.3f}",
+                f"{geometric_ratio(stopped[name], stopped[base]):.3f}",
+                f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
+                f"{100 * win_share(stopped[name], stopped[base], lower=True):.0f} %",
+                f"{mean_difference(precision[name], precision[base]):+.4f}",
+            ]
+        )
+    header = ["", "tables", "log loss, 100 rounds", "early-stopped", "least and largest", "better on", "AP, difference"]
+    return markdown_table(header, sorted(lines, key=lambda line: line[0])) if lines else ""
 
 
 def contender_table(rows: list[dict[str, str]], library: str, when: str) -> str:
@@ -94,7 +183,9 @@ def contender_table(rows: list[dict[str, str]], library: str, when: str) -> str:
     get = lambda metric, task=None: scores(rows, library, f"{metric}_{when}", task)  # noqa: E731
     log_loss, brier, ece, f1 = get("log_loss"), get("brier"), get("ece"), get("macro_f1")
     precision, recall_1, recall_5 = (get(m, "binary") for m in ("average_precision", "recall_1", "recall_5"))
-    order = list({row["contender"]: None for row in rows if row["library"] == library})
+    found = list({row["contender"]: None for row in rows if row["library"] == library})
+    order = [name for name in MAIN if name in found]
+    order += [name for name in found if name not in MAIN and not is_variant(name)]
     of_library = [row for row in rows if row["library"] == library]
     lines = []
     for name in order:
@@ -149,16 +240,6 @@ def versus(rows: list[dict[str, str]], library: str, ours: str, others: list[str
     return markdown_table(header, lines)
 
 
-def worst_tables(rows: list[dict[str, str]], library: str, ours: str, count: int = 6) -> str:
-    """Tables on which a contender loses most log loss to the built-in objective, and where it gains most."""
-    log_loss = scores(rows, library, "log_loss_stopped")
-    pairs = paired(log_loss[ours], log_loss[BASE])
-    ratios = sorted(((a / b, t) for t, (a, b) in pairs.items()), reverse=True)
-    chosen = ratios if len(ratios) <= 2 * count else [*ratios[:count], *ratios[-count:]]
-    lines = [[t, f"{pairs[t][1]:.4f}", f"{pairs[t][0]:.4f}", f"{ratio:.3f}"] for ratio, t in chosen]
-    return markdown_table(["table", BASE, ours, "ratio"], lines)
-
-
 def rank_picture(all_ranks: dict[str, dict[str, Ranks]], path: Path) -> None:
     """Mean ranks with Nemenyi's critical difference, one panel per library and metric."""
     import matplotlib
@@ -197,14 +278,18 @@ def rank_picture(all_ranks: dict[str, dict[str, Ranks]], path: Path) -> None:
 
 
 def reliability_picture(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], path: Path) -> None:
-    """Observed shares over predicted probabilities: sigmoid of the margin against the posterior."""
+    """Observed shares over predicted probabilities: margins that are log-odds, the paper's, and the built-in loss."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, len(curves), figsize=(3.6 * len(curves), 3.9), constrained_layout=True, squeeze=False)
-    colors = {"sigmoid of the margin": "#D55E00", "posterior": "#0072B2", "built-in log loss": "#777777"}
+    colors = {
+        "sigmoid of the paper's margin": "#D55E00",
+        "margins that are log-odds": "#0072B2",
+        "built-in log loss": "#777777",
+    }
     for axis, (table, by_kind) in zip(axes[0], curves.items(), strict=True):
         axis.plot([1e-4, 1], [1e-4, 1], color="black", linewidth=0.8)
         for kind, (predicted, observed) in by_kind.items():
@@ -222,45 +307,53 @@ def reliability_picture(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray
     plt.close(fig)
 
 
-def goals(rows: list[dict[str, str]], library: str, name: str) -> list[str]:
-    """Whether a contender is as good as the two references, a line for each."""
-    log_loss, f1 = scores(rows, library, "log_loss_stopped"), scores(rows, library, "macro_f1_stopped")
-    precision = scores(rows, library, "average_precision_stopped", "binary")
-    lines = []
-    for base in (BASE, STABLE_BASE):
-        if name not in log_loss or base not in log_loss:
-            continue
-        lines.append(
-            f"- {name} against {base}: log loss {geometric_ratio(log_loss[name], log_loss[base]):.3f} times, average "
-            f"precision better on {100 * win_share(precision[name], precision[base], lower=False):.0f} % of the binary "
-            f"tables ({mean_difference(precision[name], precision[base]):+.4f}), "
-            f"macro-F1 {mean_difference(f1[name], f1[base]):+.4f}."
-        )
-    return lines
-
-
-def write(rows: list[dict[str, str]], command: str, max_rows: int, peers: list[str]) -> Path:
+def write(rows: list[dict[str, str]]) -> Path:
     """Write results/quality.md and the picture of ranks."""
     libraries = [name for name in ("lightgbm", "xgboost") if any(row["library"] == name for row in rows)]
     tables, seeds = {row["table"] for row in rows}, {row["seed"] for row in rows}
+    most = sorted({int(row["max_rows"]) for row in rows})
+    large = {row["table"] for row in rows if int(row["max_rows"]) == most[-1]} if len(most) > 1 else set()
+    taken = f"at most {most[0]:,} rows of each" + (f", {most[-1]:,} of {len(large)} large ones" if large else "")
+    variants = sorted({row["contender"] for row in rows if is_variant(row["contender"])})
+    hours = sum(float(row["seconds"]) for row in rows) / 3600
+    counted = f"{len(tables)} tables, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    command = f"python benchmarks/quality.py --seeds {len(seeds)} --max-rows {most[0]}"
+    tiny = sorted(
+        table
+        for table in tables
+        if any(
+            np.mean(list(scores(rows, library, "log_loss_stopped")[BASE].get(table, {"": 1.0}).values())) < TINY
+            for library in libraries
+        )
+    )
     text: list[Any] = [
         "# Focal boosting on real tables",
-        f"Command: `{command}`. {len(tables)} tables, {len(seeds)} seeds, at most {max_rows:,} rows of each; "
-        "60 % train, 15 % validation, 25 % test. Plain settings are the library's defaults; stabilised ones have "
-        "learning_rate 0.05, min_child_weight 1 and reg_lambda 1. One line a training in "
+        f"Command: `{command}`. {counted}, {taken}; 60 % train, 15 % validation, 25 % "
+        f"test; {len(rows):,} trainings, {hours:.1f} hours of one core. Plain settings are the library's defaults; "
+        "stabilised ones have learning_rate 0.1, min_child_weight 1 and reg_lambda 1. Early stopping: the round of the "
+        "lowest log loss on the validation rows, patience 50, at most 1,000 rounds. One line a training in "
         "[quality.csv](quality.csv).",
         machine(),
-        "Ratios are geometric means over tables, differences means, both against `built-in` at the library's defaults; "
-        "p is Wilcoxon's signed-rank test of the log loss over tables. AP is average precision, on binary tables, and "
-        "so are recalls, at a share of rows looked at. A run has diverged where its log loss is more than 15 % above "
-        "that of always answering the class shares: by instability, or by overfitting of all 100 rounds. "
-        "FocalClassifierCV needs no validation rows and trains on them too.",
+        "Ratios are geometric means over tables, differences means over tables; p is Wilcoxon's signed-rank test of "
+        "the log loss over tables. AP is average precision (of several classes their mean), and recalls, on binary "
+        "tables, are at a share of rows looked at. A run has diverged where its log loss is more than 15 % above that "
+        "of always answering the class shares: by instability, or by overfitting of all 100 rounds. "
+        '"Paper\'s margins" is `link="focal"`, whose probabilities are the loss\'s `predict_proba`.',
+        "## At a glance",
+        "Each gamma against the built-in objective with the same settings: log loss as a ratio, and in brackets the "
+        "largest of a table; average precision, on how many tables it is better, and in brackets the mean difference. "
+        f"The largest ratio is taken of tables whose log loss is {TINY} or more with the built-in objective"
+        + (f" (which leaves out {', '.join(tiny)} with one library or both)." if tiny else "."),
     ]
+    for library in libraries:
+        text += [f"{LIBRARY_NAMES[library]}:", glance(rows, library)]
     all_ranks = {}
     for library in libraries:
-        text += [f"## {LIBRARY_NAMES[library]}", "After 100 rounds:", contender_table(rows, library, "fixed")]
+        text += [f"## {LIBRARY_NAMES[library]}", "All contenders against the built-in objective at the defaults."]
+        text += ["After 100 rounds:", contender_table(rows, library, "fixed")]
         text += ["Early-stopped:", contender_table(rows, library, "stopped")]
         names = ranked_names(rows, library)
+        names = [name for name in names if not is_variant(name)]
         by_metric = {
             "log loss": Ranks(scores(rows, library, "log_loss_stopped"), names, lower=True),
             "average precision": Ranks(scores(rows, library, "average_precision_stopped"), names, lower=False),
@@ -273,10 +366,20 @@ def write(rows: list[dict[str, str]], command: str, max_rows: int, peers: list[s
                 f"Mean ranks of {metric}, early-stopped ({ranks.n} tables, Friedman p = {ranks.p:.2g}, critical "
                 f"difference {ranks.difference:.2f}): {listed}."
             )
-        ours = [name for name in ("focal 1", "focal 2", "FocalClassifierCV") if name in by_metric["log loss"].names]
-        text += ["\n".join(line for name in ours for line in goals(rows, library, name))]
-        text += [versus(rows, library, name, peers) for name in ours]
-        text += [worst_tables(rows, library, name) for name in ours]
+        peers = [n for n in scores(rows, library, "log_loss_stopped") if n not in MAIN and not is_variant(n)]
+        if peers:
+            text += [versus(rows, library, name, peers) for name in ("focal 1", "focal 2")]
+        text += ["Log loss by table:"]
+        text += [each_table(rows, library, task) for task in ("multiclass", "binary")]
+    if variants:
+        text += [
+            "## One setting at a time",
+            "Against the same gamma at the defaults (automatic scale, expected curvature, step bound 8), at the "
+            "library's defaults, on fewer tables. `--contenders` with the names, `--tables` with those in the CSV.",
+        ]
+        for library in libraries:
+            if table := choices(rows, library):
+                text += [f"{LIBRARY_NAMES[library]}:", table]
     rank_picture(all_ranks, RESULTS / "quality_ranks.png")
     text += ["![ranks](quality_ranks.png)", "![reliability](quality_reliability.png)"]
     path = RESULTS / "quality.md"

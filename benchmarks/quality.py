@@ -1,16 +1,17 @@
 """What focal boosting gives on real tables, against the built-in objectives and the other packages.
 
-Every table of the data folder that its index marks for scoring; both libraries; several seeds. A seed draws the rows
-(tables are cut to ``--max-rows``, classes in proportion) and the split: 60 % train, 15 % validation, 25 % test. Each
-contender trains once and is scored twice: after 100 rounds, the default of both libraries, and after the round that
-was best on the validation rows (early stopping with a patience of 50 rounds, each contender by the log loss of its own
-probabilities). One thread each.
+Every table of the data folder that its index marks for scoring; both libraries; one seed or several. A seed draws the
+rows (tables are cut to ``--max-rows``, those named in LARGE to ``--large-rows``, classes in proportion) and the split:
+60 % train, 15 % validation, 25 % test. Each contender trains once and is scored twice: after 100 rounds, the default
+of both libraries, and after the round that was best on the validation rows (early stopping with a patience of 50 rounds
+and at most 1,000, each contender by the log loss of its own probabilities). One thread each.
 
 Writes results/quality.csv, one line a training, as soon as it is known: a run that was cut off goes on where it ended.
-Then a summary (results/quality.md) and two pictures.
+Then a summary (results/quality.md) and two pictures. Contenders that vary one setting (the scale of the loss, the
+curvature, the step bound), the search and other packages train only where they are named.
 
-    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # two hours on two cores; --jobs 8 on eight
-    FOCAL_BOOST_DATA=folder python benchmarks/quality.py --tables ctg3 wilt --seeds 1
+    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # --jobs 8 on eight cores
+    FOCAL_BOOST_DATA=folder python benchmarks/quality.py --tables ctg3 wilt --contenders built-in "focal 2, exact"
     python benchmarks/quality.py --report                              # only the summary, from the CSV
 """
 
@@ -23,10 +24,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,15 +38,33 @@ from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score, f1_score
 from sklearn.model_selection import train_test_split
 
-from focal_boost import FocalClassifier, FocalClassifierCV
+from focal_boost import BinaryFocalLoss, FocalClassifier, FocalClassifierCV, MulticlassFocalLoss
 
 FIXED = 100
 PATIENCE = 50
-MOST = 400
+MOST = 1_000
 TABLE = RESULTS / "quality.csv"
 
 # Settings of the inner boosters. "plain" is what the libraries do unasked; "stabilised" is what cures most divergence.
-STABLE = {"learning_rate": 0.05, "min_child_weight": 1.0, "reg_lambda": 1.0}
+# At a learning rate of 0.1 the best round of tables that can be learned almost exactly still lies below MOST.
+STABLE = {"learning_rate": 0.1, "min_child_weight": 1.0, "reg_lambda": 1.0}
+
+# Tables of which more rows are taken: two classes, which train fast, and two with several.
+LARGE = (
+    "adult",
+    "aloi",
+    "bank_additional",
+    "bemtpl97_claim",
+    "celeba_bald",
+    "cover_4v2",
+    "credit_default_tw",
+    "diabetes_brfss",
+    "givemesomecredit",
+    "nslkdd",
+    "pg15_bi_claim",
+    "shuttle7",
+    "swmotorcycle_claim",
+)
 
 
 class Split(NamedTuple):
@@ -86,6 +104,7 @@ def _use(entry: dict[str, Any]) -> str:
     return str(entry.get("use", entry.get("suggested_split", ""))).split()[0]
 
 
+@lru_cache(maxsize=1)
 def load(folder: Path, name: str, seed: int, max_rows: int) -> Split:
     """Rows and split of a seed. Classes with fewer than eight rows left are dropped: a split could not hold them."""
     with np.load(folder / f"{name}.npz") as table:
@@ -130,15 +149,24 @@ def lightgbm_callback(stopper: Stopper, metric: str) -> Callable[[Any], None]:
     return callback
 
 
-def xgboost_callback(stopper: Stopper, metric: str) -> Any:
+def xgboost_callback(stopper: Stopper, metric: str, values: dict[str, list[float]] | None = None) -> Any:
     import xgboost as xgb
 
     class Stop(xgb.callback.TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-            (log,) = evals_log.values()
+            (log,) = evals_log.values() if values is None else [values]
             return stopper.tell(log[metric][-1])
 
     return Stop()
+
+
+# The log loss of each library by its own name, for two classes and more.
+METRIC = {
+    ("lightgbm", False): "binary_logloss",
+    ("lightgbm", True): "multi_logloss",
+    ("xgboost", False): "logloss",
+    ("xgboost", True): "mlogloss",
+}
 
 
 def estimator(library: str, stopper: Stopper | None, seed: int, metric: str, **settings: Any) -> Any:
@@ -158,13 +186,74 @@ def rounds_argument(library: str, rounds: int) -> dict[str, Any]:
 
 def focal(library: str, split: Split, seed: int, settings: dict[str, Any], **options: Any) -> Fitted:
     stopper = Stopper()
-    inner = estimator(library, stopper, seed, "posterior_log_loss", **settings)
+    inner = estimator(library, stopper, seed, METRIC[library, split.n_classes > 2], **settings)
     model = FocalClassifier(inner, **options)
-    extra = {"callbacks": [lightgbm_callback(stopper, "posterior_log_loss")]} if library == "lightgbm" else {}
-    model.fit(split.X, split.y, eval_set=[(split.X_val, split.y_val)], **(extra or {"verbose": False}))
+    callbacks = [lightgbm_callback(stopper, METRIC[library, split.n_classes > 2])]
+    extra = {"callbacks": callbacks} if library == "lightgbm" else {"verbose": False}
+    model.fit(split.X, split.y, eval_set=[(split.X_val, split.y_val)], **extra)
     fixed, stopped = (
         model.predict_proba(split.X_test, **rounds_argument(library, rounds)) for rounds in (FIXED, stopper.rounds)
     )
+    return Fitted(fixed, stopped, stopper.rounds)
+
+
+def native(
+    library: str,
+    split: Split,
+    seed: int,
+    scale: float | None = None,
+    read: Callable[[np.ndarray], np.ndarray] | None = None,
+    **options: Any,
+) -> Fitted:
+    """FocalObjective in the native API, at the library's defaults: for what FocalClassifier does not offer.
+
+    The loss's own probabilities, unless `read` makes them of the margins.
+    """
+    k = split.n_classes
+    loss = BinaryFocalLoss(**options) if k == 2 else MulticlassFocalLoss(k, **options)
+    stopper, start, proba = Stopper(), loss.fit_intercept_only(split.y), read or loss.predict_proba
+    if library == "lightgbm":
+        import lightgbm as lgb
+
+        from focal_boost.lightgbm import FocalObjective as LightGBMObjective
+
+        objective = LightGBMObjective(loss, start, 1, scale=scale)
+        data = lgb.Dataset(split.X, split.y)
+        params = {"verbosity": -1, "num_threads": 1, "seed": seed, "metric": "None", **objective.params}
+        booster = lgb.train(
+            params,
+            data,
+            MOST,
+            [lgb.Dataset(split.X_val, split.y_val, reference=data)],
+            feval=objective.metric,
+            callbacks=[lightgbm_callback(stopper, "log_loss")],
+        )
+        margins = partial(booster.predict, split.X_test, raw_score=True)
+    else:
+        import xgboost as xgb
+
+        from focal_boost.xgboost import FocalObjective
+
+        objective = FocalObjective(loss, start, 1, scale=scale)
+        exact: dict[str, list[float]] = {"log_loss": []}
+
+        def metric(z: np.ndarray, data: Any) -> tuple[str, float]:
+            exact["log_loss"].append(loss.log_loss(split.y_val, z))  # XGBoost hands six decimals on
+            return "log_loss", exact["log_loss"][-1]
+
+        data = xgb.QuantileDMatrix(split.X, split.y)
+        booster = xgb.train(
+            {"nthread": 1, "seed": seed, "disable_default_eval_metric": True, **objective.params},
+            data,
+            MOST,
+            evals=[(xgb.DMatrix(split.X_val, split.y_val), "val")],
+            obj=objective,
+            custom_metric=metric,
+            verbose_eval=False,
+            callbacks=[xgboost_callback(stopper, "log_loss", exact)],
+        )
+        margins, start = partial(booster.predict, xgb.DMatrix(split.X_test), output_margin=True), 0.0
+    fixed, stopped = (proba(margins(**rounds_argument(library, rounds)) + start) for rounds in (FIXED, stopper.rounds))
     return Fitted(fixed, stopped, stopper.rounds)
 
 
@@ -179,19 +268,15 @@ def searched(library: str, split: Split, seed: int) -> Fitted:
 def built_in(library: str, split: Split, seed: int, settings: dict[str, Any], balanced: bool = False) -> Fitted:
     from sklearn.utils.class_weight import compute_sample_weight
 
-    stopper = Stopper()
+    stopper, metric = Stopper(), METRIC[library, split.n_classes > 2]
     weight = compute_sample_weight("balanced", split.y) if balanced else None
-    validation = [(split.X_val, split.y_val)]
     if library == "lightgbm":
-        metric = "binary_logloss" if split.n_classes == 2 else "multi_logloss"
         model = estimator(library, stopper, seed, metric, **settings)
         extra = {"callbacks": [lightgbm_callback(stopper, metric)], "eval_metric": metric}
         extra |= {"eval_X": split.X_val, "eval_y": split.y_val}
-        validation = None
     else:
-        metric = "logloss" if split.n_classes == 2 else "mlogloss"
         model = estimator(library, stopper, seed, metric, eval_metric=metric, **settings)
-        extra = {"verbose": False, "eval_set": validation}
+        extra = {"verbose": False, "eval_set": [(split.X_val, split.y_val)]}
     model.fit(split.X, split.y, sample_weight=weight, **extra)
     fixed, stopped = (
         model.predict_proba(split.X_test, **rounds_argument(library, rounds)) for rounds in (FIXED, stopper.rounds)
@@ -278,6 +363,25 @@ def catboost_focal(library: str, split: Split, seed: int) -> Fitted:
     return Fitted(fixed, stopped, best)
 
 
+def variants(gamma: float) -> dict[str, Callable[[str, Split, int], Fitted]]:
+    """One setting at a time away from ``focal gamma`` at the library's defaults."""
+    plain: dict[str, Any] = {"settings": {}, "gamma": gamma}
+    name = f"focal {gamma:g}"
+    found = {
+        f"{name}, step 4": partial(focal, max_step=4.0, **plain),
+        f"{name}, step 16": partial(focal, max_step=16.0, **plain),
+        f"{name}, no step bound": partial(focal, max_step=None, **plain),
+    }
+    if gamma == 0.0:  # whose scales and curvatures are all the same
+        return found
+    return found | {
+        f"{name}, scale 1": partial(native, gamma=gamma, scale=1.0),
+        f"{name}, scale 1 + gamma": partial(native, gamma=gamma, scale=1.0 + gamma),
+        f"{name}, scale 2 (1 + gamma)": partial(native, gamma=gamma, scale=2.0 * (1.0 + gamma)),
+        f"{name}, exact": partial(focal, hessian="exact", **plain),
+    }
+
+
 def contenders(library: str, n_classes: int) -> dict[str, Callable[[str, Split, int], Fitted]]:
     """All contenders of a library by name."""
     if library == "catboost":
@@ -285,18 +389,19 @@ def contenders(library: str, n_classes: int) -> dict[str, Callable[[str, Split, 
     plain: dict[str, Any] = {}
     found = {
         "built-in": partial(built_in, settings=plain),
-        "built-in, stabilised": partial(built_in, settings=STABLE),
-        "built-in, class weights": partial(built_in, settings=plain, balanced=True),
         "focal 0": partial(focal, settings=plain, gamma=0.0),
         "focal 0.5": partial(focal, settings=plain, gamma=0.5),
         "focal 1": partial(focal, settings=plain, gamma=1.0),
         "focal 2": partial(focal, settings=plain, gamma=2.0),
+        "focal 2, paper's margins": partial(native, gamma=2.0, link="focal"),
+        "built-in, class weights": partial(built_in, settings=plain, balanced=True),
+        "built-in, stabilised": partial(built_in, settings=STABLE),
+        "focal 0, stabilised": partial(focal, settings=STABLE, gamma=0.0),
+        "focal 0.5, stabilised": partial(focal, settings=STABLE, gamma=0.5),
         "focal 1, stabilised": partial(focal, settings=STABLE, gamma=1.0),
         "focal 2, stabilised": partial(focal, settings=STABLE, gamma=2.0),
-        "focal 2, exact": partial(focal, settings=plain, gamma=2.0, hessian="exact"),
-        "focal 2, no step bound": partial(focal, settings=plain, gamma=2.0, max_step=None),
-        "FocalClassifierCV": searched,
     }
+    found |= variants(0.0) | variants(0.5) | variants(1.0) | variants(2.0) | {"FocalClassifierCV": searched}
     wrong_library = {"xgboost": "imlightgbm", "lightgbm": "imbalance-xgboost"}[library]
     for name, objective in (binary_peers() if n_classes == 2 else multiclass_peers(n_classes)).items():
         if name not in (wrong_library, "CatBoost's formula"):
@@ -352,44 +457,39 @@ def scores_of(proba: np.ndarray, y: np.ndarray, shares: np.ndarray) -> dict[str,
 
 
 METRICS = ("average_precision", "recall_1", "recall_5", "log_loss", "brier", "ece", "macro_f1", "diverged")
-FIELDS = ("table", "library", "seed", "contender", "n_classes", "train_rows", "rounds", "seconds", "error")
+FIELDS = ("table", "library", "seed", "contender", "max_rows", "n_classes", "train_rows", "rounds", "seconds", "error")
 FIELDS += tuple(f"{metric}_{when}" for when in ("fixed", "stopped") for metric in METRICS)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One table, library and seed: the contenders that are still to be trained there."""
+class Task(NamedTuple):
+    """One training."""
 
     table: str
     library: str
     seed: int
-    names: tuple[str, ...]
+    contender: str
+    max_rows: int
 
 
-def run(cell: Cell, folder: Path, max_rows: int) -> Iterable[dict[str, Any]]:
-    split = load(folder, cell.table, cell.seed, max_rows)
+def run(task: Task, folder: Path) -> dict[str, Any]:
+    split = load(folder, task.table, task.seed, task.max_rows)
     shares = np.bincount(split.y, minlength=split.n_classes) / len(split.y)
-    rows = []
-    for name in cell.names:
-        train = contenders(cell.library, split.n_classes)[name]
-        row: dict[str, Any] = {"table": cell.table, "library": cell.library, "seed": cell.seed, "contender": name}
-        row |= {"n_classes": split.n_classes, "train_rows": len(split.y), "error": ""}
-        begin = time.perf_counter()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                fitted = train(cell.library, split, cell.seed)
-            for when, proba in (("fixed", fitted.fixed), ("stopped", fitted.stopped)):
-                scores = scores_of(proba, split.y_test, shares)
-                row |= {f"{metric}_{when}": f"{value:.6g}" for metric, value in scores.items()}
-            row["rounds"] = fitted.rounds
-        except Exception as error:  # another package's failure is a result too
-            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            if name.lower().startswith("focal"):
-                traceback.print_exc()
-        row["seconds"] = f"{time.perf_counter() - begin:.2f}"
-        rows.append(row)
-    return rows
+    row: dict[str, Any] = task._asdict() | {"n_classes": split.n_classes, "train_rows": len(split.y), "error": ""}
+    begin = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = contenders(task.library, split.n_classes)[task.contender](task.library, split, task.seed)
+        for when, proba in (("fixed", fitted.fixed), ("stopped", fitted.stopped)):
+            scores = scores_of(proba, split.y_test, shares)
+            row |= {f"{metric}_{when}": f"{value:.6g}" for metric, value in scores.items()}
+        row["rounds"] = fitted.rounds
+    except Exception as error:  # another package's failure is a result too
+        row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        if task.contender.lower().startswith("focal"):
+            traceback.print_exc()
+    row["seconds"] = f"{time.perf_counter() - begin:.2f}"
+    return row
 
 
 PICTURED = ("adult", "bank_additional", "diabetes_brfss", "givemesomecredit")
@@ -401,8 +501,10 @@ def reliability_curves(folder: Path, bins: int = 10) -> dict[str, dict[str, tupl
     for name in PICTURED:
         split = load(folder, name, seed=0, max_rows=60_000)
         found = {
-            "sigmoid of the margin": focal("lightgbm", split, 0, {}, gamma=2.0, posterior=False).stopped,
-            "posterior": focal("lightgbm", split, 0, {}, gamma=2.0).stopped,
+            "sigmoid of the paper's margin": native(
+                "lightgbm", split, 0, gamma=2.0, link="focal", read=sigmoid_or_softmax
+            ).stopped,
+            "margins that are log-odds": focal("lightgbm", split, 0, {}, gamma=2.0).stopped,
             "built-in log loss": built_in("lightgbm", split, 0, {}).stopped,
         }
         curves[name] = {}
@@ -424,38 +526,39 @@ def recorded() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append(rows: Iterable[dict[str, Any]]) -> None:
+def append(row: dict[str, Any]) -> None:
     new = not TABLE.exists()
     with TABLE.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow(row)
 
 
-def cells_to_run(options: argparse.Namespace, tables: dict[str, dict[str, Any]]) -> list[Cell]:
+def tasks_to_run(options: argparse.Namespace, tables: dict[str, dict[str, Any]]) -> list[Task]:
     done = {(row["table"], row["library"], int(row["seed"]), row["contender"]) for row in recorded()}
-    cells = []
+    tasks = []
     for seed in range(options.seeds):
         for table, entry in tables.items():
+            max_rows = options.large_rows if table in LARGE else options.max_rows
             for library in options.libraries:
-                names = contenders(library, entry["n_classes"])
-                if options.contenders:
-                    names = [name for name in names if name in options.contenders]
-                left = tuple(name for name in names if (table, library, seed, name) not in done)
-                if left:
-                    cells.append(Cell(table, library, seed, left))
-    return cells
+                for name in contenders(library, entry["n_classes"]):
+                    wanted = name in options.contenders if options.contenders else name in _quality_report.MAIN
+                    if wanted and (table, library, seed, name) not in done:
+                        tasks.append(Task(table, library, seed, name, max_rows))
+    return tasks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", help="only these")
-    parser.add_argument("--libraries", nargs="+", default=["lightgbm", "xgboost", "catboost"])
+    parser.add_argument("--libraries", nargs="+", default=["lightgbm", "xgboost"], help="catboost too")
     parser.add_argument("--contenders", nargs="+", help="only these")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--max-rows", type=int, default=6_000)
+    parser.add_argument("--large-rows", type=int, default=50_000, help="of the tables in LARGE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--pictures", action="store_true", help="draw the reliability anew, which trains too")
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--table", type=Path, default=TABLE, help="the CSV")
     options = parser.parse_args()
@@ -469,18 +572,15 @@ def main() -> None:
         tables = score_tables(folder)
         if options.tables:
             tables = {name: tables[name] for name in options.tables}
-        cells = cells_to_run(options, tables)
-        total = sum(len(cell.names) for cell in cells)
-        with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=total, unit="training") as bar:
-            futures = {pool.submit(run, cell, folder, options.max_rows): cell for cell in cells}
-            for future in as_completed(futures):
+        tasks = tasks_to_run(options, tables)
+        with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=len(tasks), unit="training") as bar:
+            for future in as_completed([pool.submit(run, task, folder) for task in tasks]):
                 append(future.result())
-                bar.update(len(futures[future].names))
+                bar.update()
+    if options.pictures:
+        folder = Path(os.environ["FOCAL_BOOST_DATA"])
         _quality_report.reliability_picture(reliability_curves(folder), RESULTS / "quality_reliability.png")
-    peers = sorted({*binary_peers(), *multiclass_peers(3)} - {"CatBoost's formula"})
-    peers.append("CatBoost Focal")
-    command = " ".join(["python benchmarks/quality.py", *(arg for arg in sys.argv[1:] if arg != "--report")])
-    print(_quality_report.write(recorded(), command, options.max_rows, peers))
+    print(_quality_report.write(recorded()))
 
 
 if __name__ == "__main__":
