@@ -19,7 +19,7 @@
 #endif
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-#define FOCAL_ON_DEVICE
+#define FOCAL_ON_DEVICE  // or by who compiles that side of this file for a processor
 #define FOCAL_INLINE __device__ __forceinline__
 #define FOCAL_UNROLL _Pragma("unroll")
 #elif defined(_MSC_VER) && !defined(__clang__)
@@ -277,8 +277,8 @@ FOCAL_INLINE R exponential_of(Wide<R> x) {
 
 /// Infinite margins become this one: every exponential has underflowed, and no product below overflows.
 template <class W>
-FOCAL_INLINE W finite_margin(W z) {
-    const W far = W{} + 1e200;
+FOCAL_INLINE W finite_margin(W z, double largest = 1e200) {
+    const W far = W{} + largest;
     z = select(z > far, far, z);
     return select(z < -far, -far, z);
 }
@@ -331,8 +331,8 @@ struct Table {
     Table() = default;
 
     FOCAL_INLINE explicit Table(const S* start)
-        : first(start[0]), last(start[1]), inverse_width(start[2]), slope_left(start[3]), slope_right(start[4]),
-          coefficients(start + 8) {}
+        : first(start[0]), last(start[0] + start[2] - S(1)), inverse_width(start[1]), slope_left(start[3]),
+          slope_right(start[4]), coefficients(start + 8) {}
 
     /// The first N terms of the polynomial at x.
     template <int N = kTerms>

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,24 @@ from numpy.typing import NDArray
 from focal_boost.kernels.numpy import Logit
 from focal_boost.kernels.parameters import Parameters
 
-__all__ = ["block", "n_steps"]
+__all__ = ["block", "n_steps", "parts"]
 
 Array = NDArray[np.float64]
 
-_DEGREE = 5
-# Of cells, in theta and in log-odds: what is asked of derivatives decides.
-_CLASS_WIDTH = 1 / 32
-_BINARY_WIDTH = 1 / 8
 # exp(-36) is below the rounding error of 1.
 _FAR = 36.0
+
+
+class _Cells(NamedTuple):
+    """Degree of polynomials, and width of cells in theta and in log-odds: what is asked of derivatives decides."""
+
+    degree: int
+    class_width: float
+    binary_width: float
+
+
+_DOUBLE = _Cells(5, 1 / 32, 1 / 8)
+_SINGLE = _Cells(3, 1 / 32, 1 / 32)
 
 
 @functools.lru_cache(maxsize=64)
@@ -40,32 +49,53 @@ def block(parameters: Parameters) -> Array:
     Returns
     -------
     ndarray of shape (m,)
+        What `parts` returns, places of tables being places in this array.
+    """
+    head, tables = parts(parameters)
+    if parameters.logit:
+        head[4 * parameters.n_classes :] += len(head)
+    return np.concatenate([head, tables])
+
+
+def parts(parameters: Parameters, single: bool = False) -> tuple[Array, Array]:
+    """Numbers of the classes, and tables.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    single : bool
+        Tables for single precision: as exact as that is, with fewer coefficients.
+
+    Returns
+    -------
+    head : ndarray of shape (4 K,) or (7 K,)
         For each class gamma; for each its weight; the logarithm of it; theta of p = 1/2 (see `Logit`); with the logit
-        link three places in this array for each class, where tables begin: for the binary loss of `_binary_tables` (the
-        third is not used), else of `_class_tables`. Then the tables: numbers of the first and the last cell, cells
-        for a unit, slope a cell to the left of the first and to the right of the last, three zeros, and for each cell
-        the coefficients of its polynomial from the lowest. Cell n is that around n widths, where the variable of its
-        polynomial is 0; it runs from -1/2 to 1/2.
+        link three places in `tables` for each class: for the binary loss of `_binary_tables` (the third is not used),
+        else of `_class_tables`.
+    tables : ndarray of shape (m,)
+        Of each the number of its first cell, cells for a unit, number of cells, slope a cell to the left of the first
+        and to the right of the last, three zeros, and for each cell the coefficients of its polynomial from the lowest.
+        Cell n is that around n widths, where the variable of its polynomial is 0; it runs from -1/2 to 1/2.
     """
     gamma = np.array(parameters.gamma)
     weight = np.array(parameters.class_weight)
     head = [gamma, weight, np.log(weight), Logit(np.zeros(len(gamma)), gamma).theta]
-    if not parameters.logit:
-        return np.concatenate(head)
-    place = 7 * len(gamma)
+    cells = _SINGLE if single else _DOUBLE
+    place = 0
     places: list[float] = []
     tables: list[Array] = []
     seen: dict[tuple[float, ...], list[float]] = {}
-    for key in [parameters.gamma] * 2 if parameters.binary else [(g,) for g in parameters.gamma]:
+    keys = [parameters.gamma] * 2 if parameters.binary else [(g,) for g in parameters.gamma]
+    for key in keys if parameters.logit else ():
         if key not in seen:
             seen[key] = []
-            for table in _binary_tables(*key) if parameters.binary else _class_tables(*key):
+            for table in _binary_tables(*key, cells) if parameters.binary else _class_tables(*key, cells):
                 seen[key].append(place)
                 tables.append(table)
                 place += len(table)
             seen[key] += [0.0] * (3 - len(seen[key]))
         places += seen[key]
-    return np.concatenate([*head, np.array(places), *tables])
+    return np.concatenate([*head, places]), np.concatenate([np.empty(0), *tables])
 
 
 def n_steps(parameters: Parameters) -> int:
@@ -86,14 +116,17 @@ def n_steps(parameters: Parameters) -> int:
 
 
 def _tabulate(
-    function: Callable[[Array], Array], low: float, high: float, width: float, slopes: tuple[float, float]
+    function: Callable[[Array], Array], low: float, high: float, degree: int, width: float, slopes: tuple[float, float]
 ) -> Array:
     first, last = math.floor(low / width), math.ceil(high / width)
-    nodes = 0.5 * np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
+    nodes = 0.5 * np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     x = width * (np.arange(first, last + 1)[:, None] + nodes)
     coefficients = function(x.ravel()).reshape(x.shape) @ np.linalg.inv(np.vander(nodes, increasing=True)).T
     return np.concatenate(
-        [[first, last, 1 / width, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0], coefficients.ravel()]
+        [
+            [first, 1 / width, last - first + 1, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0],
+            coefficients.ravel(),
+        ]
     )
 
 
@@ -112,7 +145,7 @@ def _inverse(function: Callable[[Array], tuple[Array, Array]], value: Array, low
 
 
 @functools.lru_cache(maxsize=32)
-def _class_tables(gamma: float) -> tuple[Array, Array, Array]:
+def _class_tables(gamma: float, cells: _Cells) -> tuple[Array, Array, Array]:
     """Three tables of a class: see the functions that are tabulated."""
     half = float(Logit(np.zeros(1), gamma).theta[0])
     far = (1.0 + gamma) * _FAR
@@ -139,9 +172,9 @@ def _class_tables(gamma: float) -> tuple[Array, Array, Array]:
         return result
 
     return (
-        _tabulate(shrinkage, -_FAR, half, _CLASS_WIDTH, (0.0, 0.0)),
-        _tabulate(constant, -_FAR, far, _CLASS_WIDTH, (1.0, gamma / (1.0 + gamma))),
-        _tabulate(one_other, -_FAR, far, _CLASS_WIDTH, (0.0, 0.0)),
+        _tabulate(shrinkage, -_FAR, half, cells.degree, cells.class_width, (0.0, 0.0)),
+        _tabulate(constant, -_FAR, far, cells.degree, cells.class_width, (1.0, gamma / (1.0 + gamma))),
+        _tabulate(one_other, -_FAR, far, cells.degree, cells.class_width, (0.0, 0.0)),
     )
 
 
@@ -156,7 +189,7 @@ def _binary_logit(gamma0: float, gamma1: float, x: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=32)
-def _binary_tables(gamma0: float, gamma1: float) -> tuple[Array, Array]:
+def _binary_tables(gamma0: float, gamma1: float, cells: _Cells) -> tuple[Array, Array]:
     """The row weight S and the logit t as functions of ``x = f + log(w1 / w0)``.
 
     With u1 = p q exp(-theta_1), u0 = p q exp(-theta_0) and M = d theta_1/dt + d theta_0/dt the gradient is
@@ -175,6 +208,6 @@ def _binary_tables(gamma0: float, gamma1: float) -> tuple[Array, Array]:
     low, high = -(1.0 + gamma0) * _FAR, (1.0 + gamma1) * _FAR
     slopes = 1.0 / (1.0 + gamma0), 1.0 / (1.0 + gamma1)
     return (
-        _tabulate(weight, low, high, _BINARY_WIDTH, (0.0, 0.0)),
-        _tabulate(logit, low, high, _BINARY_WIDTH, slopes),
+        _tabulate(weight, low, high, cells.degree, cells.binary_width, (0.0, 0.0)),
+        _tabulate(logit, low, high, cells.degree, cells.binary_width, slopes),
     )
