@@ -1,13 +1,16 @@
-// The kernels of device.cuh as ordinary functions: all threads of a block go through one phase after the other.
-// Compiled and called by tests/fake_cupy.py.
+// The kernels of device.cuh as ordinary functions: threads run one after the other, and a warp has one. Compiled and
+// called by tests/fake_cupy.py.
 
+#include <cmath>
 #include <cstddef>
-#include <vector>
+#include <cstring>
 
-#define FOCAL_DEVICE
-#define FOCAL_KERNEL void
-#define FOCAL_UNROLL
+#define FOCAL_ON_DEVICE
 #define FOCAL_NAMESPACE focal
+#define FOCAL_SHARED
+#define FOCAL_WARP 1
+
+inline void __syncwarp() {}
 
 inline void atomicMin(unsigned long long* place, unsigned long long value) {
     if (value < *place) *place = value;
@@ -16,63 +19,55 @@ inline void atomicMin(unsigned long long* place, unsigned long long value) {
 #include "../focal_boost/kernels/device.cuh"
 
 namespace {
-int grid_size, block_size;
-std::size_t shared_doubles;
-bool backwards;
-}  // namespace
 
-/// `reverse`: the last thread of a block goes first in each phase. Results that change tell of threads that read, within
-/// a phase, what another one writes.
-extern "C" void configure(int grid, int block, std::size_t shared_bytes, int reverse) {
-    grid_size = grid;
-    block_size = block;
-    shared_doubles = shared_bytes / sizeof(double);
-    backwards = reverse != 0;
-}
+using namespace focal;
 
-namespace focal {
-
-template <class Kernel, int Phase>
-void run_phases(std::vector<Kernel>& threads) {
-    const std::size_t n = threads.size();
-    for (std::size_t i = 0; i < n; ++i) threads[backwards ? n - 1 - i : i].template phase<Phase>();
-    if constexpr (Phase + 1 < Kernel::kPhases) run_phases<Kernel, Phase + 1>(threads);
-}
-
-template <class Kernel>
-void run(const Task& task) {
-    for (int block = 0; block < grid_size; ++block) {
-        // Just what was asked for, so that a sanitizer sees any step beyond it; filled with NaN, as nothing may rely on it.
-        std::vector<double> shared(shared_doubles, __builtin_nan(""));
-        std::vector<Kernel> threads;
-        for (int i = 0; i < block_size; ++i) threads.emplace_back(task, Place{i, block_size, block}, shared.data());
-        run_phases<Kernel, 0>(threads);
+template <class R, focal::Operation kOperation, bool kLogit, int kClasses, bool kAlike>
+void all(const Task& task, unsigned n_blocks) {
+    for (unsigned block = 0; block < n_blocks; ++block) {
+        for (unsigned thread = 0; thread < kThreads; ++thread) {
+            rows<R, kOperation, kLogit, kClasses, kAlike>(task, {thread, block, n_blocks});
+        }
     }
 }
 
-#define MULTICLASS(N)                                                       \
-    template void multiclass_loss_kernel<N>(FOCAL_ARGUMENTS);               \
-    template void multiclass_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);  \
-    template void multiclass_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);
-#ifdef FOCAL_CLASSES
-#define FOR_GAMMA(N) MULTICLASS(N)
-#else
-#define FOR_GAMMA(N)                                                        \
-    MULTICLASS(N)                                                           \
-    template void binary_loss_kernel<N>(FOCAL_ARGUMENTS);                   \
-    template void binary_derivatives_kernel<true, N>(FOCAL_ARGUMENTS);      \
-    template void binary_derivatives_kernel<false, N>(FOCAL_ARGUMENTS);
-#endif
-FOR_GAMMA(-1)
-FOR_GAMMA(0)
-FOR_GAMMA(1)
-FOR_GAMMA(2)
-FOR_GAMMA(3)
-FOR_GAMMA(4)
-FOR_GAMMA(5)
-#ifndef FOCAL_CLASSES
-template void binary_posterior_kernel<-1>(FOCAL_ARGUMENTS);
-#endif
-template void multiclass_posterior_kernel<-1>(FOCAL_ARGUMENTS);
+struct Entry {
+    const char* name;
+    void (*function)(const Task&, unsigned);
+};
 
-}  // namespace focal
+// By two steps, so that FOCAL_CLASSES is a number in the name.
+#define ENTRY(R, operation, logit, classes, alike) ENTRY_(R, operation, logit, classes, alike)
+#define ENTRY_(R, operation, logit, classes, alike)                                                  \
+    {"focal::kernel<" #R ", focal::" #operation ", " #logit ", " #classes ", " #alike ">",           \
+     all<R, operation, logit, classes, alike>}
+#define DERIVATIVES(R, logit, classes, alike) \
+    ENTRY(R, kExpected, logit, classes, alike), ENTRY(R, kExact, logit, classes, alike)
+#define OF_TYPE(R, alike) DERIVATIVES(R, true, FOCAL_CLASSES, alike), DERIVATIVES(R, false, FOCAL_CLASSES, alike)
+#define EXACT(alike)                                                                                 \
+    OF_TYPE(double, alike), ENTRY(double, kLoss, true, FOCAL_CLASSES, alike),                        \
+        ENTRY(double, kLoss, false, FOCAL_CLASSES, alike), ENTRY(double, kLogOdds, false, FOCAL_CLASSES, alike)
+
+const Entry entries[] = {
+    EXACT(false),
+#if FOCAL_CLASSES > 0
+    OF_TYPE(float, false),
+#endif
+#if FOCAL_CLASSES > 1
+    EXACT(true), OF_TYPE(float, true),
+#endif
+};
+
+}  // namespace
+
+/// Runs the kernel of a name: 0, or 1 if there is none, or 2 if `size` is not that of its argument.
+extern "C" int launch(const char* name, unsigned n_blocks, const void* task, std::size_t size) {
+    if (size != sizeof(Task)) return 2;
+    for (const Entry& entry : entries) {
+        if (std::strcmp(entry.name, name) == 0) {
+            entry.function(*static_cast<const Task*>(task), n_blocks);
+            return 0;
+        }
+    }
+    return 1;
+}

@@ -26,7 +26,6 @@ FOLDER = Path(__file__).parent
 KERNELS = FOLDER.parent / "focal_boost" / "kernels"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
-reverse = False  # the order of threads in a phase
 launches: list[str] = []
 streams: list[object] = []  # those that were made the current one and are it still
 
@@ -120,76 +119,52 @@ def from_dlpack(x):
 # Kernels
 
 
-# Numbers of classes with which kernels are compiled, one for each size of words in a tile; others take the kernels for
-# all.
-KNOWN_CLASSES = (2, 3, 4)
+# Numbers of classes with which kernels are compiled; others take the kernels for all.
+KNOWN_CLASSES = (2, 3, 4, 5)
 
 
 @functools.cache
-def library(*definitions):
-    """The kernels, compiled once for a state of the sources."""
+def library(n_classes):
+    """The kernels for a number of classes, compiled once for a state of the sources."""
     sources = [FOLDER / "device_on_host.cpp", KERNELS / "device.cuh", KERNELS / "focal.hpp"]
-    state = b"".join(path.read_bytes() for path in sources) + " ".join(definitions).encode()
+    state = b"".join(path.read_bytes() for path in sources)
     digest = hashlib.sha256(state).hexdigest()[:16]
-    target = Path(tempfile.gettempdir()) / f"focal_boost-{os.getuid()}-{digest}.so"
+    target = Path(tempfile.gettempdir()) / f"focal_boost-{os.getuid()}-{digest}-{n_classes}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder) / target.name
             flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-            subprocess.run([COMPILER, *flags, *definitions, "-o", built, sources[0]], check=True)
+            command = [COMPILER, *flags, f"-DFOCAL_CLASSES={n_classes}", "-o", built, sources[0]]
+            subprocess.run(command, check=True)
             # Other processes that run tests at the same time find a whole file or none.
             shutil.copy(built, target.with_suffix(f".{os.getpid()}"))
             target.with_suffix(f".{os.getpid()}").replace(target)
-    loaded = ctypes.CDLL(str(target))
-    loaded.configure.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int]
-    symbols = subprocess.run(["nm", "-D", target], check=True, capture_output=True, text=True).stdout.split()
-    return loaded, symbols
-
-
-C_TYPES = {
-    "int32": ctypes.c_int32,
-    "int64": ctypes.c_int64,
-    "uint64": ctypes.c_uint64,
-    "float64": ctypes.c_double,
-}
-# In the order of the entry points in device.cuh, whose mangled names spell it.
-CODES = {"int32": "i", "int64": "x", "uint64": "y", "float64": "d"}
-
-
-def mangled(name):
-    """The symbol of ``focal::kernel<true, 2>`` without its parameters."""
-    kernel, _, arguments = name.removeprefix("focal::").removesuffix(">").partition("<")
-    spelled = {"true": "Lb1E", "false": "Lb0E", "-1": "Lin1E"}
-    codes = "".join(spelled.get(a.strip(), f"Li{a.strip()}E") for a in arguments.split(","))
-    return f"_ZN5focal{len(kernel)}{kernel}I{codes}EEv"
+    launch = ctypes.CDLL(str(target)).launch
+    launch.argtypes = [ctypes.c_char_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_size_t]
+    return launch
 
 
 class RawModule:
     def __init__(self, *, code, options, name_expressions):
         assert "__global__" in code
-        assert "#include" not in code
-        standard, *others = options
-        assert standard == "-std=c++17"
-        self.definitions = [option for option in others if not option.startswith("--maxrregcount=")]
+        assert '#include "' not in code  # NVRTC reads no files
+        assert options == ("-std=c++17",)
         self.names = name_expressions
 
     def get_function(self, name):
         assert name in self.names
-        loaded, symbols = library(*self.definitions)
-        symbol = next(s for s in symbols if s.startswith(mangled(name)))
-        function = getattr(loaded, symbol)
-        function.restype = None
+        launch = library(int(name.split(", ")[3]))
 
-        def launch(grid, block, arguments, *, shared_mem=0):
-            types = [argument.dtype.name for argument in arguments]
-            # The bytes of arguments are taken as they come: each must be what the kernel declares.
-            assert symbol.removeprefix(mangled(name)) == "".join(CODES[kind] for kind in types)
-            function.argtypes = [C_TYPES[kind] for kind in types]
-            loaded.configure(grid[0], block[0], shared_mem, reverse)
+        def run(grid, block, arguments):
+            (task,) = arguments
+            # CuPy hands an array of NumPy over by its value, if it has one element.
+            assert isinstance(task, np.ndarray)
+            assert task.size == 1
+            assert block == (128,)
             launches.append(name)
-            function(*(argument.item() for argument in arguments))
+            assert launch(name.encode(), grid[0], task.ctypes.data, task.itemsize) == 0
 
-        return launch
+        return run
 
 
 class Stream:

@@ -147,7 +147,7 @@ struct Cell {
     FOCAL_INLINE Lanes operator[](int i) const { return entry(coefficients + i, index, 6); }
 };
 
-/// Rounding error of `product`, the rounded a * b; 0 where no fused operation makes it cheap.
+/// Rounding error of `product`, the rounded a * b.
 FOCAL_INLINE Lanes product_error(Lanes a, Lanes b, Lanes product) {
 #if defined(FOCAL_LANES) && FOCAL_LANES == 8 && defined(__AVX512F__)
     return reinterpret_cast<Lanes>(_mm512_fmsub_pd(a, b, product));
@@ -157,8 +157,11 @@ FOCAL_INLINE Lanes product_error(Lanes a, Lanes b, Lanes product) {
     for (int i = 0; i < kLanes; ++i) product[i] = __builtin_fma(a[i], b[i], -product[i]);
     return product;
 #else
-    (void)a, (void)b, (void)product;
-    return Lanes{};
+    // Halves of 26 bits, whose products are exact (Dekker).
+    const Lanes a_shifted = a * 134217729.0, b_shifted = b * 134217729.0;
+    const Lanes a_high = a_shifted - (a_shifted - a), b_high = b_shifted - (b_shifted - b);
+    const Lanes a_low = a - a_high, b_low = b - b_high;
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
 #endif
 }
 
@@ -334,6 +337,13 @@ struct Table {
         : first(start[0]), last(start[0] + start[2] - S(1)), inverse_width(start[1]), slope_left(start[3]),
           slope_right(start[4]), coefficients(start + 8) {}
 
+    /// The table whose cells follow those of this one, at the same places.
+    FOCAL_INLINE Table behind() const {
+        Table next = *this;
+        next.coefficients += static_cast<int>(last - first + S(1)) * kTerms;
+        return next;
+    }
+
     /// The first N terms of the polynomial at x.
     template <int N = kTerms>
     FOCAL_INLINE Jet<R> at(Wide<R> x) const {
@@ -404,7 +414,8 @@ struct Class {
     }
 
     /// d theta / dt with theta = -log(-L'(p)), L(p) = -q^gamma log p, and t = log(p / q): the logit link's slope.
-    FOCAL_INLINE R slope() const { return gamma * p + (q + gamma * p * (S(1) - odds_a)) / bracket; }
+    FOCAL_INLINE R slope() const { return bracketed_slope() / bracket; }
+    FOCAL_INLINE R bracketed_slope() const { return gamma * p * bracket + (q + gamma * p * (S(1) - odds_a)); }
 
     /// r'/r and D'/D of the logit link, r = dp / d theta and D = r exp(-theta); the second is the first less 1.
     FOCAL_INLINE void bends(R& of_r, R& of_d) const {
@@ -492,8 +503,7 @@ struct Binary {
             // The brackets of the slopes cancel over their common denominator. The smaller factor last, so that no
             // partial product is smaller than the result.
             const Class<R>&c = s.right, &d = s.wrong;
-            const R m = (c.gamma * c.p * c.bracket + (c.q + c.gamma * c.p * (S(1) - c.odds_a))) * d.bracket +
-                        (d.gamma * d.p * d.bracket + (d.q + d.gamma * d.p * (S(1) - d.odds_a))) * c.bracket;
+            const R m = c.bracketed_slope() * d.bracket + d.bracketed_slope() * c.bracket;
             h = wrong * m / (u_right + u_wrong) * right;
         } else {
             // p times a cost of 700 and more: p alone would be subnormal where the product is not, hence two halves.
@@ -677,24 +687,27 @@ struct LogitRow {
 
     /// `sum`, `first`, `second`: of e Q, e Q', e Q'' over the classes but top, at `start`; `inverse_weights`: of e / w.
     FOCAL_INLINE LogitRow(W start, W gap, R gamma, R w_top, R sum, R first, R second, R inverse_weights) {
-        const R q_start = exponential_of<R>(gap + start) * sum;
+        const R scale_start = exponential_of<R>(gap + start), q_start = scale_start * sum;
         const R most = R{} + (sizeof(S) == 8 ? S(1) - S(0x1p-50) : S(1) - S(0x1p-22));
         const Class<R> c = at_complement(gamma, select(q_start > most, most, q_start));
         // What theta is by top's own complement, without the table; from there a last step.
         const W missing = -gamma * (gap + start + logarithm(sum)) - (c.a + log1p_of(gamma * c.odds_a)) - start;
-        step = narrow<R>(missing) / (S(1) + c.slope() * (sum + first) / (c.p * sum));
+        const R width = c.p * sum * c.bracket;
+        step = narrow<R>(missing) * width / (width + c.bracketed_slope() * (sum + first));
         theta = start + step;
         theta_second = gap + theta;
-        scale = exponential_of<R>(theta_second);
+        scale = scale_start * (S(1) + step * (S(1) + step * (S(0.5) + step * S(1.0 / 6.0))));  // the step is small
         const R shares = sum + first * step, q = scale * shares, p = S(1) - q;
         // -log p follows in first order; what is left out is the square of the step.
         const R moved = c.a + (q - c.q) / c.p, a = select(moved > S(0), moved, R{});
         top = Class<R>(gamma, p, q, a, select(q > S(0), a * p / q, p));
         others = (sum + first) + (first + second) * step;
-        const R slope = top.slope(), share = p * shares / slope, largest = R{} + (sizeof(S) == 8 ? S(1.7e308) : S(3e38));
+        const R slope = top.bracketed_slope(), over_slope = p * top.bracket / slope;
+        const R share = shares * over_slope, largest = R{} + (sizeof(S) == 8 ? S(1.7e308) : S(3e38));
         top_share = select(share > largest, largest, share);
         inverse_total = S(1) / (others + top_share);
-        top_slope = p * select(slope > S(0), q / slope, R{} + S(1)) * exponential_of<R>(-theta);
+        // Without gamma the slope is q, and may be so small that its inverse is infinite.
+        top_slope = select(slope > S(sizeof(S) == 8 ? 1e-300 : 1e-37), q * over_slope, p) * exponential_of<R>(-theta);
         const R beside = exponential_of<R>(gap) * w_top;
         c_scale = beside / (S(1) + beside * inverse_weights);
     }

@@ -22,20 +22,28 @@ __all__ = ["block", "n_steps", "parts"]
 
 Array = NDArray[np.float64]
 
-# exp(-36) is below the rounding error of 1.
-_FAR = 36.0
+# No logit that is looked for is larger.
+_LARGEST = 72.0
 
 
 class _Cells(NamedTuple):
-    """Degree of polynomials, and width of cells in theta and in log-odds: what is asked of derivatives decides."""
+    """How functions are tabulated.
+
+    Attributes
+    ----------
+    degree : of the polynomials
+    class_width, binary_width : of cells in theta and in log-odds; what is asked of derivatives decides
+    far : exp(-far) is below the rounding error of 1
+    """
 
     degree: int
     class_width: float
     binary_width: float
+    far: float
 
 
-_DOUBLE = _Cells(5, 1 / 32, 1 / 8)
-_SINGLE = _Cells(3, 1 / 32, 1 / 32)
+_DOUBLE = _Cells(5, 1 / 32, 1 / 8, 36.0)
+_SINGLE = _Cells(3, 1 / 32, 1 / 8, 26.0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -75,7 +83,8 @@ def parts(parameters: Parameters, single: bool = False) -> tuple[Array, Array]:
     tables : ndarray of shape (m,)
         Of each the number of its first cell, cells for a unit, number of cells, slope a cell to the left of the first
         and to the right of the last, three zeros, and for each cell the coefficients of its polynomial from the lowest.
-        Cell n is that around n widths, where the variable of its polynomial is 0; it runs from -1/2 to 1/2.
+        Cell n is that around n widths, where the variable of its polynomial is 0; it runs from -1/2 to 1/2. Behind the
+        first table of a class single precision has the cells of one more, `decline` of `_class_tables`.
     """
     gamma = np.array(parameters.gamma)
     weight = np.array(parameters.class_weight)
@@ -148,12 +157,20 @@ def _inverse(function: Callable[[Array], tuple[Array, Array]], value: Array, low
 def _class_tables(gamma: float, cells: _Cells) -> tuple[Array, Array, Array]:
     """Three tables of a class: see the functions that are tabulated."""
     half = float(Logit(np.zeros(1), gamma).theta[0])
-    far = (1.0 + gamma) * _FAR
+    far = (1.0 + gamma) * cells.far
+    width = cells.class_width * (1.0 if gamma <= 8.0 else 0.5)
 
     def shrinkage(theta: Array) -> Array:
         """P(theta) exp(-theta), for classes of probability up to 1/2."""
-        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -2.0 * _FAR, 1.0)
+        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -_LARGEST, 1.0)
         result: Array = np.exp(-Logit(t, gamma).a - theta)
+        return result
+
+    def decline(theta: Array) -> Array:
+        """D(theta): `shrinkage` plus its derivative, which nearly cancel if gamma is large."""
+        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -_LARGEST, 1.0)
+        there = Logit(t, gamma)
+        result: Array = np.exp(-there.a - there.b - there.theta) / there.slope
         return result
 
     def at(x: Array) -> Array:
@@ -171,10 +188,13 @@ def _class_tables(gamma: float, cells: _Cells) -> tuple[Array, Array, Array]:
         result: Array = there.theta + there.b - x
         return result
 
+    first = _tabulate(shrinkage, -cells.far, half, cells.degree, width, (0.0, 0.0))
+    if cells is _SINGLE:
+        first = np.concatenate([first, _tabulate(decline, -cells.far, half, cells.degree, width, (0.0, 0.0))[8:]])
     return (
-        _tabulate(shrinkage, -_FAR, half, cells.degree, cells.class_width, (0.0, 0.0)),
-        _tabulate(constant, -_FAR, far, cells.degree, cells.class_width, (1.0, gamma / (1.0 + gamma))),
-        _tabulate(one_other, -_FAR, far, cells.degree, cells.class_width, (0.0, 0.0)),
+        first,
+        _tabulate(constant, -cells.far, far, cells.degree, width, (1.0, gamma / (1.0 + gamma))),
+        _tabulate(one_other, -cells.far, far, cells.degree, width, (0.0, 0.0)),
     )
 
 
@@ -185,7 +205,7 @@ def _binary_logit(gamma0: float, gamma1: float, x: Array) -> Array:
         one, zero = Logit(t, gamma1), Logit(-t, gamma0)
         return one.theta - zero.theta, one.slope + zero.slope
 
-    return _inverse(both, x, -2.0 * _FAR, 2.0 * _FAR)
+    return _inverse(both, x, -_LARGEST, _LARGEST)
 
 
 @functools.lru_cache(maxsize=32)
@@ -205,9 +225,11 @@ def _binary_tables(gamma0: float, gamma1: float, cells: _Cells) -> tuple[Array, 
     def logit(x: Array) -> Array:
         return _binary_logit(gamma0, gamma1, x)
 
-    low, high = -(1.0 + gamma0) * _FAR, (1.0 + gamma1) * _FAR
+    low, high = -(1.0 + gamma0) * cells.far, (1.0 + gamma1) * cells.far
     slopes = 1.0 / (1.0 + gamma0), 1.0 / (1.0 + gamma1)
+    # In log-odds the functions are the steeper the smaller gamma is.
+    width = cells.binary_width * (1.0 if min(gamma0, gamma1) >= 4.0 else 0.5)
     return (
-        _tabulate(weight, low, high, cells.degree, cells.binary_width, (0.0, 0.0)),
-        _tabulate(logit, low, high, cells.degree, cells.binary_width, slopes),
+        _tabulate(weight, low, high, cells.degree, width, (0.0, 0.0)),
+        _tabulate(logit, low, high, cells.degree, width, slopes),
     )
