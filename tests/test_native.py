@@ -18,19 +18,32 @@ import pytest
 
 from focal_boost import BinaryFocalLoss, MulticlassFocalLoss, show_config
 from focal_boost.kernels import numpy as plain
+from focal_boost.kernels.parameters import Parameters
+from focal_boost.kernels.tables import block
 
 pytest.importorskip("focal_boost.kernels._native", reason="installed without the compiled extension")
 from focal_boost.kernels import _native
 from focal_boost.kernels import native as compiled
 
-UNIT = 2.0**-24
-GAMMAS = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.3]
-CLASSES = [2, 3, 7, 70]
 LEVELS = _native.supported()
+UNIT = 2.0**-24
+# What compiled kernels in double precision may differ by from the reference, by link.
+DIGITS = {"logit": 1e-10, "focal": 5e-14}
+# Where terms of both signs are added, errors are judged against terms of the size of 1.
+FLOOR = {"logit": 1e-12, "focal": 2e-14}
+EACH = "one a class"
 
-gammas = pytest.mark.parametrize("gamma", GAMMAS)
+links = pytest.mark.parametrize("link", ["logit", "focal"])
+GAMMAS = [0.5, 1.0, 2.0, 3.7, 8.0, EACH]
+gammas = pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
+# Where all of them are 0, losses take the focal link's formulas for the logit link too.
+LINKS_AND_GAMMAS = [("focal", 0.0), ("logit", 1e-3), *((link, gamma) for link in DIGITS for gamma in GAMMAS)]
+links_and_gammas = pytest.mark.parametrize(("link", "gamma"), LINKS_AND_GAMMAS)
+links_and_few_gammas = pytest.mark.parametrize(("link", "gamma"), [c for c in LINKS_AND_GAMMAS if c[1] in (0, 2, EACH)])
 hessians = pytest.mark.parametrize("expected", [True, False], ids=["expected", "exact"])
 max_steps = pytest.mark.parametrize("max_step", [8.0, np.inf])
+# Margins a row: 1 is the binary loss.
+n_margins = pytest.mark.parametrize("k", [1, 2, 3, 7, 70])
 
 
 @pytest.fixture(params=LEVELS)
@@ -41,111 +54,96 @@ def level(request):
     _native.set_dispatch(before)
 
 
-def margins(shape, seed=0):
-    """Margins from ordinary to absurd, with ties."""
+def make(k, link="logit", gamma=2.0, expected=True, max_step=8.0):
+    """Parameters of a loss of k margins a row."""
+    n_classes = max(k, 2)
+    each = tuple(np.resize([2.0, 0.5, 3.7, 0.0, 1.0], n_classes)) if gamma == EACH else (gamma,) * n_classes
+    weights = (0.3, 2.0) if k == 1 else tuple(np.linspace(0.5, 1.5, k))
+    return Parameters(k == 1, link == "logit", each, weights, expected, max_step)
+
+
+def margins(n, k=1, seed=0):
+    """Margins from ordinary to absurd, with ties: shape (n,) for k = 1."""
+    shape = (n,) if k == 1 else (n, k)
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 3, shape)
     z = np.where(rng.random(shape) < 0.2, rng.uniform(-750, 750, shape), z)
     return np.where(rng.random(shape) < 0.1, 0.25, z)
 
 
-def binary(
-    kernels, z, gamma=2.0, expected=True, *, y=None, weight=None, n_threads=1, max_step=8.0, out=None, scale=1.0
-):
-    """Gradient and hessian of the binary loss."""
-    y = np.arange(len(z)) % 2.0 if y is None else y
-    g, h = (np.full(z.shape, 7.0, z.dtype), np.full(z.shape, 7.0, z.dtype)) if out is None else out
-    kernels.binary_gradient_hessian(y, z, weight, gamma, (0.3, 2.0), expected, max_step, scale, g, h, n_threads)
-    return g, h
+def width(z):
+    return 1 if z.ndim == 1 else z.shape[1]
 
 
-def multiclass(
-    kernels, z, gamma=2.0, expected=True, *, y=None, weight=None, n_threads=1, max_step=8.0, out=None, scale=1.0
-):
-    """Gradient and hessian of the multiclass loss."""
-    n, k = z.shape
-    y = np.arange(n) % k if y is None else y
-    w = np.linspace(0.5, 1.5, k)
-    g, h = (np.empty_like(z), np.empty_like(z)) if out is None else out
-    kernels.multiclass_gradient_hessian(y, z, weight, gamma, w, expected, max_step, scale, g, h, n_threads)
-    return g, h
+def labels(z):
+    return np.arange(len(z)) % max(width(z), 2)
 
 
-def assert_close(got, want, unit=2 * UNIT, floor=0.0):
-    """Relative agreement; `floor` is the size below which a sum of cancelling terms is judged absolutely."""
-    np.testing.assert_allclose(got, want, rtol=unit, atol=floor + np.finfo(got.dtype).smallest_normal)
+def derivatives(kernels, z, parameters=None, y=None, weight=None, n_threads=1, out=None, **others):
+    """Gradient and hessian."""
+    parameters = make(width(z)) if parameters is None else parameters
+    out = (np.full(z.shape, 7.0, z.dtype), np.full(z.shape, 7.0, z.dtype)) if out is None else out
+    y = labels(z) if y is None else y
+    kernels.run("derivatives", parameters, y, z, weight, out, n_threads, **others)
+    return out
+
+
+def losses(kernels, z, parameters=None, y=None, weight=None, n_threads=1):
+    """Loss of each row."""
+    out = np.full(len(z), 7.0, z.dtype)
+    y = labels(z) if y is None else y
+    kernels.run("loss", make(width(z)) if parameters is None else parameters, y, z, weight, (out,), n_threads)
+    return out
+
+
+def assert_close(got, want, digits, floor=0.0):
+    """Agreement of arrays of float64 to `digits`, of float32 to two units."""
+    assert got.dtype == want.dtype
+    rtol = digits if got.dtype == np.float64 else 2 * UNIT
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=floor + np.finfo(got.dtype).smallest_normal)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Agreement
 
 
-@gammas
+@n_margins
+@links_and_gammas
 @hessians
 @max_steps
-def test_binary_derivatives_agree(level, gamma, expected, max_step):
-    z = margins(997)
-    weight = np.random.default_rng(1).random(997)
-    y = np.random.default_rng(2).choice([0.0, 1.0, 0.3], 997)
-    arguments = {"y": y, "weight": weight, "max_step": max_step, "scale": 2.0}
-    for got, want in zip(
-        binary(compiled, z, gamma, expected, **arguments), binary(plain, z, gamma, expected, **arguments), strict=True
-    ):
-        # Soft labels and the exact curvature pass through zero.
-        assert_close(got, want, 2e-13, floor=2e-14)
-    single = z.astype(np.float32)
-    for got, want in zip(
-        binary(compiled, single, gamma, expected, **arguments),
-        binary(plain, single, gamma, expected, **arguments),
-        strict=True,
-    ):
-        assert_close(got, want, floor=2e-14)
+def test_derivatives_agree(level, k, link, gamma, expected, max_step):
+    n = 997 if k == 1 else 131
+    rng = np.random.default_rng(1)
+    arguments = {"weight": rng.random(n), "hessian_scale": 2.0, "intercept": rng.normal(size=k)}
+    if k == 1:
+        arguments |= {"y": rng.choice([0.0, 1.0, 0.3], n)}
+    parameters = make(k, link, gamma, expected, max_step)
+    for dtype in (np.float64, np.float32):
+        z = margins(n, k).astype(dtype)
+        got, want = (derivatives(kernels, z, parameters, **arguments) for kernels in (compiled, plain))
+        for one, other in zip(got, want, strict=True):
+            assert_close(one, other, DIGITS[link], FLOOR[link])
 
 
+@n_margins
+@links_and_gammas
+def test_losses_agree(level, k, link, gamma):
+    parameters = make(k, link, gamma)
+    for dtype in (np.float64, np.float32):
+        z, weight = margins(301, k).astype(dtype), np.linspace(0, 2, 301)
+        got, want = (losses(kernels, z, parameters, weight=weight) for kernels in (compiled, plain))
+        assert_close(got, want, DIGITS[link])
+
+
+@n_margins
 @gammas
-@hessians
-@max_steps
-@pytest.mark.parametrize("k", CLASSES)
-def test_multiclass_derivatives_agree(level, gamma, expected, max_step, k):
-    z = margins((131, k))
-    weight = np.random.default_rng(1).random(131)
-    arguments = {"weight": weight, "max_step": max_step, "scale": 2.0}
-    for got, want in zip(
-        multiclass(compiled, z, gamma, expected, **arguments),
-        multiclass(plain, z, gamma, expected, **arguments),
-        strict=True,
-    ):
-        assert_close(got, want, 2e-13, floor=2e-14)
-    single = z.astype(np.float32)
-    for got, want in zip(
-        multiclass(compiled, single, gamma, expected, **arguments),
-        multiclass(plain, single, gamma, expected, **arguments),
-        strict=True,
-    ):
-        assert_close(got, want, floor=2e-14)
-
-
-@gammas
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_losses_and_posteriors_agree(level, gamma, dtype):
-    z, y = margins(501).astype(dtype), np.arange(501) % 2
-    got, want = np.empty(501, dtype), np.empty(501, dtype)
-    for kernels, out in ((compiled, got), (plain, want)):
-        kernels.binary_loss(y, z, None, gamma, (0.3, 2.0), out)
-    assert_close(got, want)
-    for kernels, out in ((compiled, got), (plain, want)):
-        kernels.binary_posterior_logit(z, gamma, (0.3, 2.0), out)
-    assert_close(got, want, floor=1e-14)
-    for k in CLASSES:
-        z, y, w = margins((101, k)).astype(dtype), np.arange(101) % k, np.linspace(0.5, 1.5, k)
-        got, want = np.empty(101, dtype), np.empty(101, dtype)
+def test_log_odds_agree(level, k, gamma):
+    for dtype, floor in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        z = margins(301, k).astype(dtype)
+        got, want = np.empty_like(z), np.empty_like(z)
         for kernels, out in ((compiled, got), (plain, want)):
-            kernels.multiclass_loss(y, z, None, gamma, w, out)
-        assert_close(got, want)
-        got, want = np.empty((101, k), dtype), np.empty((101, k), dtype)
-        for kernels, out in ((compiled, got), (plain, want)):
-            kernels.multiclass_log_posterior(z, gamma, w, out)
-        assert_close(got, want, floor=1e-12 if dtype is np.float64 else 1e-6)
+            kernels.run("log_odds", make(k, "focal", gamma), None, z, None, (out,))
+        assert_close(got, want, DIGITS["focal"], floor)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,15 +152,10 @@ def test_losses_and_posteriors_agree(level, gamma, dtype):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "i1", "u1", "?", "i2", "u2", "u4", "u8", "f2", ">f8", ">i4"])
 def test_label_and_weight_dtypes(dtype):
-    z = margins(203)
     y = (np.arange(203) % 2).astype(dtype)
-    want = binary(compiled, z, weight=np.arange(203) % 2.0)
-    for got, expected in zip(binary(compiled, z, y=y, weight=y), want, strict=True):
-        np.testing.assert_array_equal(got, expected)
-    z = margins((203, 2))
-    want = multiclass(compiled, z, weight=np.arange(203) % 2.0)
-    for got, expected in zip(multiclass(compiled, z, y=y, weight=y), want, strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for z in (margins(203), margins(203, 2)):
+        want = derivatives(compiled, z, weight=np.arange(203) % 2.0)
+        np.testing.assert_array_equal(derivatives(compiled, z, y=y, weight=y), want)
 
 
 def layouts(values):
@@ -183,79 +176,106 @@ def layouts(values):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@links
 @hessians
-def test_layouts_do_not_matter(dtype, expected):
-    for call, z in ((binary, margins(331)), (multiclass, margins((331, 5)))):
-        z = z.astype(dtype)
+def test_layouts_do_not_matter(dtype, link, expected):
+    for k in (1, 5):
+        z, parameters = margins(331, k).astype(dtype), make(k, link, EACH, expected)
         y, weight = np.arange(331) % 2.0, np.linspace(0, 2, 331)
-        want = call(compiled, z, expected=expected, y=y, weight=weight)
-        for z_laid, y_laid, w_laid in zip(layouts(z), layouts(y), layouts(weight), strict=False):
+        want, want_loss = derivatives(compiled, z, parameters, y, weight), losses(compiled, z, parameters, y, weight)
+        for laid in zip(layouts(z), layouts(y), layouts(weight), strict=False):
             for out in zip(layouts(np.zeros_like(z)), layouts(np.zeros_like(z)), strict=True):
-                got = call(compiled, z_laid, expected=expected, y=y_laid, weight=w_laid, out=out)
-                np.testing.assert_array_equal(got, want)
+                derivatives(compiled, laid[0], parameters, *laid[1:], out=out)
+                np.testing.assert_array_equal(out, want)
+            for out in layouts(np.zeros(331, dtype)):
+                compiled.run("loss", parameters, laid[1], laid[0], laid[2], (out,))
+                np.testing.assert_array_equal(out, want_loss)
 
 
-def test_neighbours_of_strided_outputs_are_left_alone():
-    z = margins(130)
-    wide = np.full((130, 3), 7.0)
-    binary(compiled, z, out=(wide[:, 1], np.empty(130)))
-    assert (wide[:, [0, 2]] == 7.0).all()
+@pytest.mark.parametrize("k", [1, 3])
+def test_neighbours_of_strided_outputs_are_left_alone(k):
+    z = margins(130, k)
+    wide = np.full((*z.shape, 3), 7.0)
+    derivatives(compiled, z, out=(wide[..., 1], np.empty_like(z)))
+    assert (wide[..., [0, 2]] == 7.0).all()
+    assert (wide[..., 1] != 7.0).all()
 
 
-def test_broadcast_and_read_only_inputs():
-    z = np.broadcast_to(np.float64(0.5), (100,))
+@links
+def test_broadcast_and_read_only_inputs(link):
     y = np.broadcast_to(np.int64(1), (100,))
-    g, _ = binary(compiled, z, y=y, out=(np.empty(100), np.empty(100)))
-    assert len(set(g)) == 1
-    z = np.broadcast_to(np.float32(0.5), (100, 4))
-    loss = np.empty(100)
-    compiled.multiclass_loss(y, z, None, 2.0, np.ones(4), loss)
-    assert len(set(loss)) == 1
+    z = np.broadcast_to(np.float64(0.5), (100,))
+    gradient, _ = derivatives(compiled, z, make(1, link), y, out=(np.empty(100), np.empty(100)))
+    assert len(set(gradient)) == 1
+    assert len(set(losses(compiled, np.broadcast_to(np.float32(0.5), (100, 4)), make(4, link), y))) == 1
 
 
+@links
 @pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 128, 1000])
-def test_every_number_of_rows(n):
-    for call, z in ((binary, margins(1000)[:n]), (multiclass, margins((1000, 3))[:n])):
-        for got, want in zip(call(compiled, z), call(plain, z), strict=True):
-            assert_close(got, want, 2e-13, floor=1e-14)
+def test_every_number_of_rows(link, n):
+    for k in (1, 3):
+        z = margins(1000, k)[:n]
+        got, want = (derivatives(kernels, z, make(k, link, EACH)) for kernels in (compiled, plain))
+        for one, other in zip(got, want, strict=True):
+            assert_close(one, other, DIGITS[link], FLOOR[link])
 
 
 def test_shapes_that_disagree_are_refused():
     z = margins(10)
     with pytest.raises(ValueError, match="one value a row"):
-        binary(compiled, z, y=np.zeros(9))
+        derivatives(compiled, z, y=np.zeros(9))
     with pytest.raises(ValueError, match="shape of the margins"):
-        binary(compiled, z, out=(np.empty(9), np.empty(10)))
-    with pytest.raises(ValueError, match="class weight"):
-        compiled.multiclass_loss(np.zeros(4), np.zeros((4, 3)), None, 2.0, np.ones(2), np.empty(4))
+        derivatives(compiled, z, out=(np.empty(9), np.empty(10)))
+    with pytest.raises(ValueError, match="margins must have shape"):
+        derivatives(compiled, z, make(3))
+    with pytest.raises(ValueError, match="two output arrays"):
+        compiled.run("derivatives", make(1), labels(z), z, None, (np.empty(10),))
     frozen = np.empty(10)
     frozen.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        binary(compiled, z, out=(frozen, np.empty(10)))
+        derivatives(compiled, z, out=(frozen, np.empty(10)))
     with pytest.raises(TypeError, match="arguments"):
-        _native.binary_loss(1)
+        _native.run(1)
+
+
+def changed(values, place, value):
+    values = values.copy()
+    values[place] = value
+    return values
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_parameters_that_are_not_a_block_are_refused(monkeypatch, k):
+    z, parameters = margins(10, k), make(k)
+    whole, places = block(parameters), 4 * parameters.n_classes
+    table = int(whole[places])
+    wrong = [whole[:n] for n in (0, places, table, table + 4, len(whole) - 1)]
+    wrong += [whole.astype(np.float32), whole[np.newaxis], whole.repeat(2)[::2]]
+    wrong += [changed(whole, places, value) for value in (-1.0, 1e9, 1e300, np.nan, np.inf, len(whole) - 1.0)]
+    # How many cells a table has.
+    wrong += [changed(whole, table + 2, value) for value in (-1e9, 0.0, 1e9, np.nan)]
+    for values in wrong:
+        monkeypatch.setattr(compiled, "block", lambda _, values=values: values)
+        with pytest.raises(ValueError, match="parameters"):
+            derivatives(compiled, z, parameters)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The last bit
 
 
-@gammas
+@links_and_few_gammas
 @hessians
-def test_threads_offset_and_alignment_do_not_change_a_bit(level, gamma, expected):
-    z, y = margins(200_001).astype(np.float32), np.arange(200_001) % 2
-    want = binary(compiled, z, gamma, expected, y=y)
+@pytest.mark.parametrize("k", [1, 5])
+def test_threads_offset_and_alignment_do_not_change_a_bit(level, link, gamma, expected, k):
+    n, parameters = 200_001 // k, make(k, link, gamma, expected)
+    z = margins(n, k).astype(np.float32 if k == 1 else np.float64)
+    y = labels(z)
+    want = derivatives(compiled, z, parameters, y)
     for n_threads in (2, 3, 7, 0):
-        np.testing.assert_array_equal(binary(compiled, z, gamma, expected, y=y, n_threads=n_threads), want)
-    for start, stop in ((1, 200_001), (5, 70), (63, 64), (100, 4321)):
-        got = binary(compiled, z[start:stop], gamma, expected, y=y[start:stop])
-        np.testing.assert_array_equal(got, [column[start:stop] for column in want])
-    z, y = margins((40_001, 5)), np.arange(40_001) % 5
-    want = multiclass(compiled, z, gamma, expected, y=y)
-    for n_threads in (2, 5):
-        np.testing.assert_array_equal(multiclass(compiled, z, gamma, expected, y=y, n_threads=n_threads), want)
-    for start, stop in ((1, 40_001), (5, 70), (63, 64)):
-        got = multiclass(compiled, z[start:stop], gamma, expected, y=y[start:stop])
+        np.testing.assert_array_equal(derivatives(compiled, z, parameters, y, n_threads=n_threads), want)
+    for start, stop in ((1, n), (5, 70), (63, 64), (100, 4321)):
+        got = derivatives(compiled, z[start:stop], parameters, y[start:stop])
         np.testing.assert_array_equal(got, [column[start:stop] for column in want])
 
 
@@ -263,68 +283,55 @@ def test_threads_offset_and_alignment_do_not_change_a_bit(level, gamma, expected
 # Margins and labels at the edge
 
 
-@gammas
+@links_and_gammas
 @hessians
 @max_steps
-def test_no_margin_makes_nan_or_infinity(level, gamma, expected, max_step):
+def test_no_margin_makes_nan_or_infinity(level, link, gamma, expected, max_step):
     sizes = [0.0, 5e-324, 1e-300, 1.0, 708.5, 745.13, 750.0, 1e5, 1e20, 1e155, 1e200, 1e300, 1.7e308, np.inf]
     z = np.array([sign * size for size in sizes for sign in (-1, 1)])
-    for y in (0.0, 1.0, 0.5):
-        outputs = binary(compiled, z, gamma, expected, y=np.full(len(z), y), max_step=max_step)
-        assert np.isfinite(outputs).all()
-    pairs = np.array([(a, b, c) for a in z for b in z for c in (0.0, -np.inf, np.inf, 1e20)])
-    for t in range(3):
-        outputs = multiclass(compiled, pairs, gamma, expected, y=np.full(len(pairs), t), max_step=max_step)
-        assert np.isfinite(outputs).all()
-        loss = np.empty(len(pairs))
-        compiled.multiclass_loss(np.full(len(pairs), t), pairs, None, gamma, np.ones(3), loss)
+    cases = [(z, y) for y in (0.0, 1.0, 0.5)]
+    several = np.array([(a, b, c) for a in z for b in z for c in (0.0, -np.inf, np.inf, 1e20)])
+    for margin, y in cases + [(several, t) for t in range(3)]:
+        parameters = make(width(margin), link, gamma, expected, max_step)
+        label = np.full(len(margin), y)
+        assert np.isfinite(derivatives(compiled, margin, parameters, label)).all()
+        loss = losses(compiled, margin, parameters, label)
         assert np.isfinite(loss).all()
         assert (loss >= 0).all()
 
 
-@gammas
+@links_and_few_gammas
 @hessians
-def test_nan_margins_stay_nan_and_touch_no_other_row(level, gamma, expected):
-    z = margins(200)
-    want = np.array(binary(compiled, z, gamma, expected))
-    z[77] = np.nan
-    got = np.array(binary(compiled, z, gamma, expected))
-    assert np.isnan(got[:, 77]).all()
-    np.testing.assert_array_equal(np.delete(got, 77, axis=1), np.delete(want, 77, axis=1))
-    z = margins((200, 4))
-    want = np.array(multiclass(compiled, z, gamma, expected))
-    z[77, 2] = z[78, 0] = z[79, 3] = np.nan
-    z[80] = np.nan
-    got = np.array(multiclass(compiled, z, gamma, expected))
-    rows = [77, 78, 79, 80]
-    assert np.isnan(got[:, rows]).all()
-    np.testing.assert_array_equal(np.delete(got, rows, axis=1), np.delete(want, rows, axis=1))
+def test_nan_margins_stay_nan_and_touch_no_other_row(level, link, gamma, expected):
+    for k in (1, 4):
+        z, parameters = margins(200, k), make(k, link, gamma, expected)
+        want = np.array(derivatives(compiled, z, parameters))
+        rows = [77, 78, 79, 80]
+        if k == 1:
+            z[rows] = np.nan
+        else:
+            z[77, 2] = z[78, 0] = z[79, 3] = np.nan
+            z[80] = np.nan
+        got = np.array(derivatives(compiled, z, parameters))
+        assert np.isnan(got[:, rows]).all()
+        np.testing.assert_array_equal(np.delete(got, rows, axis=1), np.delete(want, rows, axis=1))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("bad", [-1, 2, 0.5, np.nan, np.inf, -np.inf, 1e300, 2**62, -(2**62)])
 def test_labels_that_are_not_allowed(level, bad, n_threads):
-    dtype = np.int64 if isinstance(bad, int) else np.float64
-    y = np.zeros(150_000, dtype)
+    y = np.zeros(150_000, np.int64 if isinstance(bad, int) else np.float64)
     y[[70_001, 149_999]] = bad
-    z = margins(150_000)
-    if bad == 0.5:
-        binary(compiled, z, y=y, n_threads=n_threads)
-    else:
-        assert_same_error(lambda kernels: binary(kernels, z, y=y, n_threads=n_threads))
-        loss = np.empty(150_000)
-        assert_same_error(lambda kernels: kernels.binary_loss(y, z, None, 2.0, (1.0, 1.0), loss, n_threads))
-    z = margins((150_000, 2))
-    assert_same_error(lambda kernels: multiclass(kernels, z, y=y, n_threads=n_threads))
-    assert_same_error(lambda kernels: kernels.multiclass_loss(y, z, None, 2.0, np.ones(2), z[:, 0].copy(), n_threads))
-
-
-def assert_same_error(call):
-    with pytest.raises(ValueError, match="y_true holds") as want:
-        call(plain)
-    with pytest.raises(ValueError, match="y_true holds") as got:
-        call(compiled)
-    assert str(got.value) == str(want.value)
+    for z in (margins(150_000), margins(150_000, 2)):
+        for compute in (derivatives, losses):
+            if bad == 0.5 and z.ndim == 1:
+                compute(compiled, z, y=y, n_threads=n_threads)
+                continue
+            with pytest.raises(ValueError, match="y_true holds") as want:
+                compute(plain, z[70_000:], y=y[70_000:])
+            with pytest.raises(ValueError, match="y_true holds") as got:
+                compute(compiled, z, y=y, n_threads=n_threads)
+            assert str(got.value) == str(want.value)
 
 
 def test_the_first_of_several_bad_labels_is_named():
@@ -332,7 +339,7 @@ def test_the_first_of_several_bad_labels_is_named():
     y[[1234, 50_000, 290_000]] = 3, 4, 5
     for n_threads in (1, 2, 8):
         with pytest.raises(ValueError, match="holds 3,"):
-            binary(compiled, margins(300_000), y=y, n_threads=n_threads)
+            derivatives(compiled, margins(300_000), y=y, n_threads=n_threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -341,20 +348,20 @@ def test_the_first_of_several_bad_labels_is_named():
 
 def test_many_python_threads_at_once():
     z = margins(150_000)
-    want = binary(compiled, z)
+    want = derivatives(compiled, z)
     with ThreadPoolExecutor(8) as pool:
-        for got in pool.map(lambda _: binary(compiled, z, n_threads=2), range(32)):
+        for got in pool.map(lambda _: derivatives(compiled, z, n_threads=2), range(32)):
             np.testing.assert_array_equal(got, want)
 
 
 def test_the_interpreter_runs_on_meanwhile():
-    z = margins(3_000_000)
+    z = margins(1_000_000, 4)
     out = np.empty_like(z), np.empty_like(z)
     y = np.zeros(len(z))
     done = threading.Event()
 
     def compute():
-        binary(compiled, z, 1.5, y=y, out=out)
+        derivatives(compiled, z, make(4, gamma=EACH), y, out=out)
         done.set()
 
     # With the lock held, this thread would wake up only when the call is over.
@@ -369,8 +376,7 @@ def test_the_interpreter_runs_on_meanwhile():
 
 
 def _checksum(_=None):
-    g, h = binary(compiled, margins(200_000), n_threads=2)
-    return float(g.sum() + h.sum())
+    return sum(float(out.sum()) for out in derivatives(compiled, margins(200_000), n_threads=2))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -433,9 +439,8 @@ def test_show_config(capsys):
         show_config(mode="json")
 
 
-def test_losses_use_the_compiled_kernels():
-    z = margins((50, 3))
-    got = MulticlassFocalLoss(3).gradient_hessian(np.arange(50) % 3, z)
-    g, h = np.empty_like(z), np.empty_like(z)
-    compiled.multiclass_gradient_hessian(np.arange(50) % 3, z, None, 2.0, np.ones(3), True, 8.0, 1.0, g, h)
-    np.testing.assert_array_equal(got, (g, h))
+@links
+def test_losses_use_the_compiled_kernels(link):
+    z = margins(50, 3)
+    loss = MulticlassFocalLoss(3, alpha=np.linspace(0.5, 1.5, 3), link=link)
+    np.testing.assert_array_equal(loss.gradient_hessian(labels(z), z), derivatives(compiled, z, make(3, link)))
