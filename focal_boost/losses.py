@@ -74,6 +74,7 @@ class _FocalLoss:
     """What both losses share. Subclasses give the parameters."""
 
     gamma: float | Sequence[float]
+    alpha: float | Sequence[float] | None
     hessian: Hessian
     max_step: float | None
     link: Link
@@ -433,6 +434,10 @@ class _FocalLoss:
                 x if x is None else x.reshape(-1) if x.ndim == 2 else kind.arrays.repeat(x, n_labels) for x in inputs
             )
             flat = tuple(out.reshape(-1) for out in outputs)
+        if parameters.logit and not any(parameters.gamma):
+            # The log loss: p is softmax(f + log w), in closed form.
+            parameters, shift = _log_loss(parameters)
+            offset = offset if shift is None else shift if offset is None else shift + offset
         kind.run(operation, parameters, *inputs, flat, check_threads(n_threads), offset, hessian_scale)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
@@ -445,6 +450,15 @@ def _scaled(parameters: Parameters, scale: float) -> Parameters:
     if scale == 1.0:
         return parameters
     return replace(parameters, class_weight=tuple(weight * scale for weight in parameters.class_weight))
+
+
+@functools.lru_cache(maxsize=256)
+def _log_loss(parameters: Parameters) -> tuple[Parameters, Any]:
+    """A loss with gamma 0 in the paper's margins, and what takes those of the logit link there; None for nothing."""
+    log_weight = np.log(np.array(parameters.class_weight))
+    log_weight -= log_weight[0]
+    shift = log_weight[1] if parameters.binary else log_weight
+    return replace(parameters, logit=False), shift if log_weight.any() else None
 
 
 def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> NDArray[np.float64]:
@@ -697,7 +711,8 @@ class MulticlassFocalLoss(_FocalLoss):
         margins: NDArray[np.float64] = np.log(shares)
         if self.link == "focal":
             margins = -Posteriors(margins[:, np.newaxis], self._parameters).logit.a[:, 0]
-        return margins - margins.mean()
+        centred: NDArray[np.float64] = margins - margins.mean()
+        return centred
 
     def predict_proba(self, raw_prediction: ArrayLike) -> FloatArray:
         """Class probabilities that margins stand for.

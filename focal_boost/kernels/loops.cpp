@@ -378,34 +378,50 @@ struct LogitTile {
     LogitRow<Value> rows[kVectors];
     Value slope[kVectors];  ///< w D of the label
 
-    /// Finds the solution. of(0, k): d - d_top; of(1, k): exp(d - d_second), 0 for top; of(2, k): shares of r, without a
-    /// meaning for top.
+    Value beyond[kVectors];  ///< what d_top - d_second was shortened by
+
+    /// Finds the solution. of(0, k): d - d_second, 0 for top; of(1, k): its exponential, 0 for top; of(2, k): shares of
+    /// r, without a meaning for top.
     explicit LogitTile(Tile& tile) {
         const Task& task = tile.task;
         const std::size_t n_classes = task.n_classes;
-        Value d_top[kVectors], gap[kVectors], x[kVectors], total[kVectors], first[kVectors], second[kVectors];
-        Value inverse_weights[kVectors], d0[kVectors], d1[kVectors];
+        Value highest[kVectors], gap[kVectors], x[kVectors], total[kVectors], first[kVectors], second[kVectors];
+        Value d_second[kVectors], gamma_top[kVectors], w_top[kVectors], inverse_weights[kVectors], d0[kVectors], d1[kVectors];
         Jet<Value> theta[kVectors];
         const auto clear = [](Value* values) { each([&](std::size_t v) { values[v] = Value{}; }); };
         double highest_half = task.half[0];
+        each([&](std::size_t v) { highest[v] = tile.of(0, 0, v); });
+        for (std::size_t k = 1; k < n_classes; ++k) {
+            each([&](std::size_t v) {
+                highest[v] = select(tile.of(0, k, v) > highest[v], tile.of(0, k, v), highest[v]);
+            });
+        }
         for (std::size_t k = 0; k < n_classes; ++k) {
             each([&](std::size_t v) {
-                tile.of(0, k, v) = tile.of(0, k, v) + task.log_weight[k];
+                // Differences first: beside a large margin the logarithms would be lost.
+                tile.of(0, k, v) = (tile.of(0, k, v) - highest[v]) + task.log_weight[k];
                 tile.leaders[v].visit(tile.of(0, k, v) - task.half[k], static_cast<double>(k));
             });
             highest_half = task.half[k] > highest_half ? task.half[k] : highest_half;
         }
         each([&](std::size_t v) {
-            d_top[v] = tile.leaders[v].highest + pick(task, task.half, tile.top(v));
-            // d_second, or somewhat more: at least the largest of all but top.
-            gap[v] = (tile.leaders[v].second + highest_half) - d_top[v];
+            const Value top = tile.top(v), d_top = tile.leaders[v].highest + pick(task, task.half, top);
+            gamma_top[v] = pick(task, task.gamma, top);
+            w_top[v] = pick(task, task.class_weight, top);
+            // d of the second, or somewhat more: at least the largest of all but top.
+            d_second[v] = tile.leaders[v].second + highest_half;
+            // Farther apart than this all that depends on it has underflowed, and -log p is linear.
+            const Value whole = d_second[v] - d_top, least = -800.0 * (1.0 + gamma_top[v]);
+            gap[v] = select(whole < least, least, whole);
+            beyond[v] = gap[v] - whole;
         });
         clear(total), clear(second), clear(inverse_weights);
         for (std::size_t k = 0; k < n_classes; ++k) {
             const double inverse_weight = 1.0 / task.class_weight[k];
             each([&](std::size_t v) {
-                const Value d = tile.of(0, k, v) - d_top[v];
-                const Value e = select(tile.top(v) == static_cast<double>(k), Value{}, exponential(d - gap[v]));
+                const auto is_top = tile.top(v) == static_cast<double>(k);
+                const Value d = select(is_top, Value{}, tile.of(0, k, v) - d_second[v]);
+                const Value e = select(is_top, Value{}, exponential(d));
                 tile.of(0, k, v) = d;
                 tile.of(1, k, v) = e;
                 total[v] = total[v] + e;
@@ -421,9 +437,9 @@ struct LogitTile {
             for (std::size_t k = 0; k < n_classes; ++k) {
                 const Table<Value> shrinkage = table_of(task, k, 0);
                 each([&](std::size_t v) {
-                    // As exact as the last step can make use of.
-                    const Value e = tile.of(1, k, v);
-                    const Jet<Value> q = shrinkage.at<3>(tile.of(0, k, v) + theta[v].value);
+                    // As exact as the last step can make use of; where gamma is large it magnifies errors.
+                    const Value e = tile.of(1, k, v), here = tile.of(0, k, v) + (gap[v] + theta[v].value);
+                    const Jet<Value> q = task.n_steps > 2 ? shrinkage.at(here) : shrinkage.at<3>(here);
                     total[v] = total[v] + e * q.value;
                     first[v] = first[v] + e * q.first;
                     second[v] = second[v] + e * q.second;
@@ -437,7 +453,7 @@ struct LogitTile {
             const Table<Value> shrinkage = table_of(task, k, 0);
             each([&](std::size_t v) {
                 const Value e = tile.of(1, k, v);
-                const Jet<Value> q = shrinkage.at(tile.of(0, k, v) + theta[v].value);
+                const Jet<Value> q = shrinkage.at(tile.of(0, k, v) + (gap[v] + theta[v].value));
                 total[v] = total[v] + e * q.value;
                 first[v] = first[v] + e * q.first;
                 second[v] = second[v] + e * q.second;
@@ -451,8 +467,7 @@ struct LogitTile {
         }
         each([&](std::size_t v) {
             const Value top = tile.top(v);
-            rows[v] = LogitRow<Value>(theta[v].value, gap[v], pick(task, task.gamma, top),
-                                      pick(task, task.class_weight, top), total[v], first[v], second[v],
+            rows[v] = LogitRow<Value>(theta[v].value, gap[v], gamma_top[v], w_top[v], total[v], first[v], second[v],
                                       inverse_weights[v]);
             const Value d = select(tile.t(v) == top, rows[v].top_slope, d0[v] + d1[v] * rows[v].step);
             slope[v] = pick(task, task.class_weight, tile.t(v)) * d;
@@ -480,7 +495,7 @@ struct LogitTile {
 
     /// A class that is not top, at the solution.
     Class<Value> other(Tile& tile, std::size_t k, std::size_t v) const {
-        const Value theta = tile.of(0, k, v) + rows[v].theta, q = table_of(tile.task, k, 0).at(theta).value;
+        const Value theta = tile.of(0, k, v) + rows[v].theta_second, q = table_of(tile.task, k, 0).at(theta).value;
         const Value gamma = of_class(tile.task.gamma, k);
         return Class<Value>::improbable(gamma, tile.of(1, k, v) * q * rows[v].scale, -theta - logarithm(q));
     }
@@ -494,9 +509,10 @@ void logit_loss(Tile& tile, double* loss) {
         each([&](std::size_t v) {
             const LogitRow<Value>& row = logit.rows[v];
             const Class<Value> c = logit.other(tile, k, v);
+            const Value a = c.a + logit.beyond[v] / (1.0 + row.top.gamma);
             // q^gamma of top by theta = -gamma log q - a - log(bracket).
             const Value of_top = exponential(-row.theta - row.top.a) / row.top.bracket * row.top.a;
-            const Value own = select(tile.top(v) == class_k, of_top, exponential(c.gamma * log_complement(c.p)) * c.a);
+            const Value own = select(tile.top(v) == class_k, of_top, exponential(c.gamma * log_complement(c.p)) * a);
             Value& result = at(loss, v * kLanes);
             result = select(tile.t(v) == class_k, task.class_weight[k] * own * tile.weight(v), result);
         });
@@ -507,7 +523,7 @@ template <bool kExpected>
 void logit_derivatives(Tile& tile) {
     const Task& task = tile.task;
     const LogitTile logit(tile);
-    Value label_bend[kVectors] = {}, bends[kVectors] = {};
+    Value label_bend[kVectors] = {}, bends[kVectors] = {}, top_bend[kVectors] = {};  // r'/r times rho: of top, of others
     for (std::size_t k = 0; !kExpected && k < task.n_classes; ++k) {
         each([&](std::size_t v) {
             const LogitRow<Value>& row = logit.rows[v];
@@ -517,7 +533,8 @@ void logit_derivatives(Tile& tile) {
             row.top.bends(top_r, top_d);
             const Value rho = select(is_top, row.top_share, tile.of(2, k, v)) * row.inverse_total;
             tile.of(3, k, v) = rho * select(is_top, top_r, of_r);
-            bends[v] = bends[v] + tile.of(3, k, v);
+            top_bend[v] = select(is_top, tile.of(3, k, v), top_bend[v]);
+            bends[v] = bends[v] + select(is_top, Value{}, tile.of(3, k, v));
             const auto is_label = tile.t(v) == static_cast<double>(k);
             label_bend[v] = select(is_label, select(is_top, top_d, of_d), label_bend[v]);
         });
@@ -534,7 +551,8 @@ void logit_derivatives(Tile& tile) {
             } else {
                 // rho_k (r'/r)_k (1 - rho_k)^2 + rho_k^2 sum over the others of rho r'/r, less D'/D (delta - rho)^2.
                 const Value own = tile.of(3, k, v), away = select(is_label, rest, rho);
-                h = logit.slope[v] * (own * rest * rest + rho * rho * (bends[v] - own) - label_bend[v] * (away * away));
+                const Value across = select(is_top, bends[v], top_bend[v] + (bends[v] - own));
+                h = logit.slope[v] * (own * rest * rest + rho * rho * across - label_bend[v] * (away * away));
             }
             tile.set(k, v, logit.slope[v] * select(is_label, -rest, rho), h);
         });

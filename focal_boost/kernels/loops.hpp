@@ -18,6 +18,9 @@ struct View {
     std::ptrdiff_t row_stride, column_stride;
 };
 
+/// Of a table of tables.py: doubles before the first cell, and of each cell.
+constexpr double kTableHeader = 8, kTableTerms = 6;
+
 enum class Operation : int { kLoss, kDerivatives, kLogOdds };
 
 /// One call: arrays, and the block of parameters that tables.py lays out.

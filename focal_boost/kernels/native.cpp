@@ -235,6 +235,21 @@ const double* doubles(const Buffer& buffer, std::size_t at_least) {
 // The one function of losses. It returns the first row with a label that is not allowed, -1 if there is none, and -2 if
 // an array must be converted first; native.py turns that into exceptions and conversions.
 
+/// Refuses a block whose tables lie outside of it.
+void require_tables(const Task& task, std::size_t size) {
+    const auto within = [size](double place, double length) { return place >= 0.0 && place + length <= static_cast<double>(size); };
+    const std::size_t n_tables = task.binary ? 2 : 3;
+    for (std::size_t k = 0; k < task.n_classes; ++k) {
+        for (std::size_t which = 0; which < n_tables; ++which) {
+            const double place = task.tables[3 * k + which];
+            require(within(place, kTableHeader), "parameters hold a table that lies outside of them");
+            const double n_cells = task.block[static_cast<std::size_t>(place) + 2];
+            require(n_cells >= 1.0 && within(place, kTableHeader + kTableTerms * n_cells),
+                    "parameters hold a table that lies outside of them");
+        }
+    }
+}
+
 constexpr long kDone = -1;
 constexpr long kConvert = -2;
 
@@ -258,7 +273,9 @@ std::size_t run_task(PyObject* const* args, Py_ssize_t n_args) {
     const Buffer block(args[6], false), y(args[7], false), z(args[8], false), weight(args[9], false);
     const Buffer out(args[10], true), hessian_out(args[11], true), intercept(args[13], false);
     Task task{};
-    task.operation = static_cast<Operation>(as_long(args[0]));
+    const long operation = as_long(args[0]);
+    require(operation >= 0 && operation <= 2, "the operation is not known");
+    task.operation = static_cast<Operation>(operation);
     task.binary = as_long(args[1]) != 0;
     task.logit = as_long(args[2]) != 0;
     task.expected = as_long(args[3]) != 0;
@@ -274,6 +291,7 @@ std::size_t run_task(PyObject* const* args, Py_ssize_t n_args) {
     task.half = task.block + 3 * n_classes;
     task.tables = task.block + 4 * n_classes;
     task.n_steps = static_cast<int>(as_long(args[5]));
+    if (task.logit) require_tables(task, block.shape(0));
     if (intercept.given()) task.intercept = doubles(intercept, task.binary ? 1 : n_classes);
     // 1 / max_step, finite so that it can be multiplied by a gradient of 0.
     const double max_step = as_double(args[4]);

@@ -1,4 +1,4 @@
-"""The formulas of `focal_boost.kernels.numpy`, compiled: the same function, the same results to the last bits of float32.
+"""What `focal_boost.kernels.numpy` computes, compiled: the same function, the same results to the last bits of float32.
 
 The work is done in the extension module `_native` (``native.cpp``, ``loops.cpp``, ``focal.hpp``), which reads and
 writes arrays of any strides in place: labels and weights as bool, 8-, 32- or 64-bit integers or floats, margins and

@@ -357,7 +357,8 @@ class Posteriors:
         columns = np.arange(f.shape[1])
         log_w = np.log(self.w)
         half = Logit(np.zeros_like(self.gamma), self.gamma).theta  # theta of p = 1/2
-        top = np.argmax(f + (log_w - half), axis=0)
+        # Differences first: beside a large margin the logarithms would be lost.
+        top = np.argmax((f - f.max(axis=0)) + (log_w - half), axis=0)
         is_top = np.arange(len(f))[:, None] == top
         d, d_low = _two_diff(f, f[top, columns])
         d = np.where(is_top, -np.inf, d + (log_w - log_w[top, 0]))
@@ -384,6 +385,7 @@ class Posteriors:
         x = -_logsumexp(d)
         t_top = np.where(x > 0, (x + np.log1p(g_top)) / (1.0 + g_top), x)
         t = np.minimum(np.where(is_top, -np.inf, d + Logit(t_top, g_top).theta), 0.0)
+        unsolved = np.ones(len(columns), dtype=bool)
         for _ in range(100):
             at_top, others = Logit(t_top, g_top), Logit(np.where(is_top, -1.0, t), gamma)
             missing = np.where(is_top, 0.0, d + (at_top.theta - others.theta) + d_low)
@@ -395,9 +397,12 @@ class Posteriors:
             )
             step_top = np.clip(step_top, -4.0 - 0.5 * np.abs(t_top), 4.0 + 0.5 * np.abs(t_top))
             step = np.where(is_top, 0.0, (missing + at_top.slope * step_top) / others.slope)
-            t_top, t = t_top + step_top, np.minimum(t + step, 0.0)
-            sizes = np.abs(step_top) / (1.0 + np.abs(t_top)), np.abs(step) / (1.0 + np.abs(t))
-            if not max(size.max() for size in sizes) > 1e-9:  # the next ones would be at 1e-18
+            # A row that is solved stays as it is: it does not depend on the others.
+            t_top = np.where(unsolved, t_top + step_top, t_top)
+            t = np.where(unsolved, np.minimum(t + step, 0.0), t)
+            sizes = np.maximum(np.abs(step_top) / (1.0 + np.abs(t_top)), (np.abs(step) / (1.0 + np.abs(t))).max(axis=0))
+            unsolved &= sizes > 1e-9  # the next step would be of size 1e-18
+            if not unsolved.any():
                 break
         t[top, columns] = t_top
         return t
@@ -425,7 +430,7 @@ class Posteriors:
         r_bend, d_bend = self.logit.bends()
         total, pulled = labelled.sum(axis=0), labelled * d_bend
         own = total * rho * r_bend - pulled
-        across = total * ((rho * r_bend).sum(axis=0) - rho * r_bend) - (pulled.sum(axis=0) - pulled)
+        across = total * Probabilities._others(rho * r_bend) - Probabilities._others(pulled)
         return gradient, others**2 * own + rho**2 * across
 
 

@@ -1,7 +1,7 @@
 """Piecewise polynomials of what the logit link has no closed form for: made with a loss, read by compiled kernels.
 
-Every function here depends on gamma alone, is smooth, and is constant or linear far out. It is interpolated at
-Chebyshev nodes on cells of equal width from values that `Logit`, whose other direction is explicit, gives to the last
+Every function here depends on gamma alone, is smooth, and is constant or linear far out. It is fitted at
+Chebyshev nodes of cells of equal width from values that `Logit`, whose other direction is explicit, gives to the last
 bits.
 """
 
@@ -128,9 +128,13 @@ def _tabulate(
     function: Callable[[Array], Array], low: float, high: float, degree: int, width: float, slopes: tuple[float, float]
 ) -> Array:
     first, last = math.floor(low / width), math.ceil(high / width)
-    nodes = 0.5 * np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    # Twice as many nodes as there are coefficients: values have rounding errors, which derivatives magnify.
+    n_nodes = 2 * (degree + 1)
+    nodes = 0.5 * np.cos(np.pi * (np.arange(n_nodes) + 0.5) / n_nodes)
     x = width * (np.arange(first, last + 1)[:, None] + nodes)
-    coefficients = function(x.ravel()).reshape(x.shape) @ np.linalg.inv(np.vander(nodes, increasing=True)).T
+    coefficients = (
+        function(x.ravel()).reshape(x.shape) @ np.linalg.pinv(np.vander(nodes, degree + 1, increasing=True)).T
+    )
     return np.concatenate(
         [
             [first, 1 / width, last - first + 1, slopes[0] * width, slopes[1] * width, 0.0, 0.0, 0.0],
@@ -220,15 +224,17 @@ def _binary_tables(gamma0: float, gamma1: float, cells: _Cells) -> tuple[Array, 
         t = _binary_logit(gamma0, gamma1, x)
         one, zero = Logit(t, gamma1), Logit(-t, gamma0)
         pq = -one.a - one.b
-        return (np.exp(pq - one.theta) + np.exp(pq - zero.theta)) / (one.slope + zero.slope)
+        result: Array = (np.exp(pq - one.theta) + np.exp(pq - zero.theta)) / (one.slope + zero.slope)
+        return result
 
     def logit(x: Array) -> Array:
         return _binary_logit(gamma0, gamma1, x)
 
     low, high = -(1.0 + gamma0) * cells.far, (1.0 + gamma1) * cells.far
     slopes = 1.0 / (1.0 + gamma0), 1.0 / (1.0 + gamma1)
-    # In log-odds the functions are the steeper the smaller gamma is.
-    width = cells.binary_width * (1.0 if min(gamma0, gamma1) >= 4.0 else 0.5)
+    smallest = min(gamma0, gamma1)
+    # The smaller gamma is, the steeper is what it adds to a constant, until rounding errors are what counts.
+    width = cells.binary_width * (2.0 if smallest < 0.1 else 0.5 if smallest < 4.0 else 1.0)
     return (
         _tabulate(weight, low, high, cells.degree, width, (0.0, 0.0)),
         _tabulate(logit, low, high, cells.degree, width, slopes),
