@@ -34,7 +34,7 @@ FLOOR = {"logit": 1e-12, "focal": 2e-14}
 EACH = "one a class"
 
 links = pytest.mark.parametrize("link", ["logit", "focal"])
-GAMMAS = [0.5, 1.0, 2.0, 3.7, 8.0, EACH]
+GAMMAS = [0.5, 1.0, 2.0, 8.0, EACH]
 gammas = pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
 # Where all of them are 0, losses take the focal link's formulas for the logit link too.
 LINKS_AND_GAMMAS = [("focal", 0.0), ("logit", 1e-3), *((link, gamma) for link in DIGITS for gamma in GAMMAS)]
@@ -43,7 +43,7 @@ links_and_few_gammas = pytest.mark.parametrize(("link", "gamma"), [c for c in LI
 hessians = pytest.mark.parametrize("expected", [True, False], ids=["expected", "exact"])
 max_steps = pytest.mark.parametrize("max_step", [8.0, np.inf])
 # Margins a row: 1 is the binary loss.
-n_margins = pytest.mark.parametrize("k", [1, 2, 3, 7, 70])
+n_margins = pytest.mark.parametrize("k", [1, 2, 5, 70])
 
 
 @pytest.fixture(params=LEVELS)
@@ -109,8 +109,7 @@ def assert_close(got, want, digits, floor=0.0):
 
 @n_margins
 @links_and_gammas
-@hessians
-@max_steps
+@pytest.mark.parametrize(("expected", "max_step"), [(True, np.inf), (False, np.inf), (False, 8.0)])
 def test_derivatives_agree(level, k, link, gamma, expected, max_step):
     n = 997 if k == 1 else 131
     rng = np.random.default_rng(1)
