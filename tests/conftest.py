@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 from importlib.util import find_spec
 
@@ -65,19 +64,12 @@ class ThroughDevice:
     def __init__(self, cuda):
         self.cuda = cuda
 
-    def __getattr__(self, name):
-        def call(*args, **kwargs):
-            moved = [self.cuda.asarray(x) if isinstance(x, np.ndarray) and x.ndim else x for x in args]
-            # These stay in host memory.
-            for place, parameter in enumerate(inspect.signature(getattr(self.cuda, name)).parameters):
-                if parameter in ("class_weight", "intercept") and place < len(args):
-                    moved[place] = args[place]
-            getattr(self.cuda, name)(*moved, **kwargs)
-            for host, device in zip(args, moved, strict=True):
-                if isinstance(host, np.ndarray) and device is not host and host.flags.writeable:
-                    host[...] = self.cuda.to_host(device)
-
-        return call
+    def run(self, operation, parameters, y, z, weight, outputs, *args, **kwargs):
+        moved = [None if x is None else self.cuda.asarray(x) for x in (y, z, weight)]
+        there = tuple(self.cuda.asarray(x) for x in outputs)
+        self.cuda.run(operation, parameters, *moved, there, *args, **kwargs)
+        for host, device in zip(outputs, there, strict=True):
+            host[...] = self.cuda.to_host(device)
 
 
 @pytest.fixture(scope="module", params=[*KERNELS, *CUDA])

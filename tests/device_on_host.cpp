@@ -37,24 +37,24 @@ struct Entry {
 };
 
 // By two steps, so that FOCAL_CLASSES is a number in the name.
-#define ENTRY(R, operation, logit, classes, alike) ENTRY_(R, operation, logit, classes, alike)
-#define ENTRY_(R, operation, logit, classes, alike)                                                  \
-    {"focal::kernel<" #R ", focal::" #operation ", " #logit ", " #classes ", " #alike ">",           \
+#define ENTRY_(R, operation, logit, classes, alike)                                        \
+    {"focal::kernel<" #R ", focal::" #operation ", " #logit ", " #classes ", " #alike ">", \
      all<R, operation, logit, classes, alike>}
-#define DERIVATIVES(R, logit, classes, alike) \
-    ENTRY(R, kExpected, logit, classes, alike), ENTRY(R, kExact, logit, classes, alike)
-#define OF_TYPE(R, alike) DERIVATIVES(R, true, FOCAL_CLASSES, alike), DERIVATIVES(R, false, FOCAL_CLASSES, alike)
-#define EXACT(alike)                                                                                 \
-    OF_TYPE(double, alike), ENTRY(double, kLoss, true, FOCAL_CLASSES, alike),                        \
+#define ENTRY(R, operation, logit, classes, alike) ENTRY_(R, operation, logit, classes, alike)
+#define EXPECTED(R, alike) \
+    ENTRY(R, kExpected, true, FOCAL_CLASSES, alike), ENTRY(R, kExpected, false, FOCAL_CLASSES, alike)
+#define ALL(alike)                                                                                              \
+    EXPECTED(double, alike), ENTRY(double, kExact, true, FOCAL_CLASSES, alike),                                 \
+        ENTRY(double, kExact, false, FOCAL_CLASSES, alike), ENTRY(double, kLoss, true, FOCAL_CLASSES, alike),   \
         ENTRY(double, kLoss, false, FOCAL_CLASSES, alike), ENTRY(double, kLogOdds, false, FOCAL_CLASSES, alike)
 
 const Entry entries[] = {
-    EXACT(false),
+    ALL(false),
 #if FOCAL_CLASSES > 0
-    OF_TYPE(float, false),
+    EXPECTED(float, false),
 #endif
 #if FOCAL_CLASSES > 1
-    EXACT(true), OF_TYPE(float, true),
+    ALL(true), EXPECTED(float, true),
 #endif
 };
 

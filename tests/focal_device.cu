@@ -7,24 +7,22 @@ namespace focal {
 
 #define KERNEL(R, operation, logit, classes, alike) \
     template __global__ void kernel<R, operation, logit, classes, alike>(const Task);
-#define DERIVATIVES(R, classes, alike)                                                                             \
-    KERNEL(R, kExpected, true, classes, alike)                                                                     \
-    KERNEL(R, kExact, true, classes, alike)                                                                        \
-    KERNEL(R, kExpected, false, classes, alike)                                                                    \
-    KERNEL(R, kExact, false, classes, alike)
-#define OTHERS(classes)                                                                                            \
-    KERNEL(double, kLoss, true, classes, false)                                                                    \
-    KERNEL(double, kLoss, false, classes, false)                                                                   \
-    KERNEL(double, kLogOdds, false, classes, false)
+#define EXPECTED(R, classes, alike)             \
+    KERNEL(R, kExpected, true, classes, alike)  \
+    KERNEL(R, kExpected, false, classes, alike)
+#define ALL(classes, alike)                           \
+    EXPECTED(double, classes, alike)                  \
+    KERNEL(double, kExact, true, classes, alike)      \
+    KERNEL(double, kExact, false, classes, alike)     \
+    KERNEL(double, kLoss, true, classes, alike)       \
+    KERNEL(double, kLoss, false, classes, alike)      \
+    KERNEL(double, kLogOdds, false, classes, alike)
 
-DERIVATIVES(float, 1, false)
-DERIVATIVES(double, 1, false)
-DERIVATIVES(float, 5, true)
-DERIVATIVES(float, 8, false)
-DERIVATIVES(double, 5, true)
-DERIVATIVES(double, 0, false)
-OTHERS(1)
-OTHERS(5)
-OTHERS(0)
+EXPECTED(float, 1, false)
+EXPECTED(float, 5, true)
+EXPECTED(float, 8, false)
+ALL(1, false)
+ALL(5, true)
+ALL(0, false)
 
 }  // namespace focal

@@ -6,9 +6,9 @@ what was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes 
 column. Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are
 checked in the same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
 
-Derivatives that are written in single precision are computed in it, errors of a few units in the last place, where
-gamma and the number of classes allow that; all else in double precision. Up to 8 classes a row is kept in registers, by
-a kernel compiled for their number; of more, in device memory.
+Gradients and expected curvature that are written in single precision are computed in it, to 10 units of 2^-24,
+where gamma and the number of classes allow that; all else in double precision. Up to 8 classes a row is kept in
+registers, by a kernel compiled for their number; of more, in device memory.
 
 Importing this module imports CuPy.
 """
@@ -99,8 +99,9 @@ _ROWS_A_THREAD = 4  # of the binary loss
 _KNOWN_CLASSES = range(2, 9)
 # Of the others a thread keeps four values for each class of its row in device memory; at the most so many bytes in all.
 _SCRATCH_BYTES = 2**28
-# With a larger gamma the errors of single precision are magnified too much, and with more classes than are known.
-_SINGLE_GAMMA = 5.0
+# Single precision is exact to 10 units of 2^-24 up to this gamma and a number of classes that is known, except
+# where terms cancel, as they do in the exact second derivative.
+_SINGLE_GAMMA = 2.0
 
 
 @functools.cache
@@ -203,6 +204,7 @@ def run(
     device = cp.cuda.runtime.getDevice()
     single = (
         operation == "derivatives"
+        and parameters.expected
         and (parameters.binary or parameters.n_classes in _KNOWN_CLASSES)
         and max(parameters.gamma) <= _SINGLE_GAMMA
         and all(out.dtype == np.float32 for out in outputs)

@@ -317,21 +317,27 @@ struct Row {
 
     // Logit link
 
-    /// `slope`: w D of the label. Afterwards z holds d - d_top, and `one` the shares of r, without a meaning for top.
-    FOCAL_INLINE LogitRow<R> logit(R& slope) {
+    /// `slope`: w D of the label; `beyond`: what d_top - d_second was shortened by. Afterwards z holds d - d_second, and
+    /// `one` the shares of r, without a meaning for top.
+    FOCAL_INLINE LogitRow<R> logit(R& slope, W& beyond) {
+        W highest = z[0];
         double highest_half = task.half(0);
         each([&](int k) {
-            z[k] = z[k] + task.log_weight(k);
-            leaders.visit(z[k] - task.half(k), k);
-            highest_half = task.half(k) > highest_half ? task.half(k) : highest_half;
+            highest = z[k] > highest ? z[k] : highest;
+            highest_half = task.half(kAlike ? 0 : k) > highest_half ? task.half(k) : highest_half;
+        });
+        each([&](int k) {
+            z[k] = (z[k] - highest) + task.log_weight(k);
+            leaders.visit(z[k] - task.half(kAlike ? 0 : k), k);
         });
         set_top();
-        const W d_top = leaders.highest + task.half(top);
-        const W gap = (leaders.second + highest_half) - d_top;
+        const W d_top = leaders.highest + task.half(top), d_second = leaders.second + highest_half;
+        const W whole = d_second - d_top, least = -800.0 * (1.0 + task.gamma(top)), gap = whole < least ? least : whole;
+        beyond = gap - whole;
         R total = 0, first = 0, second = 0, inverse_weights = 0;
         each([&](int k) {
-            z[k] = z[k] - d_top;
-            const R exponential = exponential_of<R>(z[k] - gap);
+            z[k] = k == top ? W(0) : z[k] - d_second;
+            const R exponential = exponential_of<R>(z[k]);
             e[k] = k == top ? R(0) : exponential;
             total = total + e[k];
             second = second + e[k] * e[k];
@@ -342,9 +348,12 @@ struct Row {
         Jet<R> theta;
         for (Index i = 0; i < task.n_steps; ++i) {
             theta = constant.template at<4>(x);
+            const W theta_second = gap + theta.value;
             total = first = second = 0;
             each([&](int k) {
-                const Jet<R> q = table(k, 0).template at<3>(z[k] + theta.value);
+                const Table<R> shrinkage = table(k, 0);
+                const W here = z[k] + theta_second;
+                const Jet<R> q = task.n_steps > 2 ? shrinkage.at(here) : shrinkage.template at<3>(here);
                 total = total + e[k] * q.value;
                 first = first + e[k] * q.first;
                 second = second + e[k] * q.second;
@@ -352,14 +361,15 @@ struct Row {
             x = logit_step(x, gap, theta, total, first, second);
         }
         theta = constant.template at<4>(x);
+        const W theta_second = gap + theta.value;
         total = first = second = 0;
         R d0 = 0, d1 = 0;
         each([&](int k) {
             const Table<R> shrinkage = table(k, 0);
-            Jet<R> q = shrinkage.at(z[k] + theta.value);
+            Jet<R> q = shrinkage.at(z[k] + theta_second);
             R d = q.value + q.first, change = q.first + q.second;
             if constexpr (sizeof(R) == 4) {
-                const Jet<R> decline = shrinkage.behind().at(z[k] + theta.value);
+                const Jet<R> decline = shrinkage.behind().at(z[k] + theta_second);
                 d = decline.value, change = decline.first;
                 q.first = d - q.value, q.second = change - q.first;
             }
@@ -379,19 +389,21 @@ struct Row {
 
     /// A class that is not top, at the solution.
     FOCAL_INLINE Class<R> other(const LogitRow<R>& row, int k) {
-        const W theta = z[k] + row.theta;
+        const W theta = z[k] + row.theta_second;
         const R q = table(k, 0).at(theta).value;
         return Class<R>::improbable(gamma(k), e[k] * q * row.scale, narrow<R>(-theta) - logarithm(q));
     }
 
     FOCAL_INLINE R logit_loss() {
         R slope, loss = 0;
-        const LogitRow<R> row = logit(slope);
+        W beyond;
+        const LogitRow<R> row = logit(slope, beyond);
         // q^gamma of top by theta = -gamma log q - a - log(bracket).
         const R of_top = exponential_of<R>(-row.theta - row.top.a) / row.top.bracket * row.top.a;
+        const R away = narrow<R>(beyond / (1.0 + task.gamma(top)));
         each([&](int k) {
             const Class<R> c = other(row, k);
-            const R own = k == top ? of_top : exponential(c.gamma * log_complement(c.p)) * c.a;
+            const R own = k == top ? of_top : exponential(c.gamma * log_complement(c.p)) * (c.a + away);
             loss = k == label ? class_weight(k) * own * weight : loss;
         });
         return loss;
@@ -400,7 +412,8 @@ struct Row {
     template <bool kAverage>
     FOCAL_INLINE void logit_derivatives() {
         R slope, label_bend = 0, bends = 0, top_r = 0, top_d = 0;
-        const LogitRow<R> row = logit(slope);
+        W beyond;
+        const LogitRow<R> row = logit(slope, beyond);
         if constexpr (!kAverage) {
             row.top.bends(top_r, top_d);
             label_bend = top_d;
