@@ -288,8 +288,9 @@ class _FocalLoss:
         margin = margin if self.n_outputs == 1 else margin[np.newaxis]
         # At the same probabilities: in log-odds, which mean the same to every gamma.
         logits = margin.astype(np.float64) if self.link == "logit" else self._log_odds(margin)
-        this: Any = replace(self._dataclass, hessian="expected", max_step=None)
-        log_loss: Any = replace(this, gamma=0.0, link="logit")
+        settings: dict[str, Any] = {"alpha": self.alpha, "hessian": "expected", "max_step": None}
+        this = self._plain(gamma=self.gamma, link=self.link, **settings)
+        log_loss = self._plain(gamma=0.0, link="logit", **settings)
         own = this.gradient_hessian(np.zeros(1), margin)[1].sum()
         other = log_loss.gradient_hessian(np.zeros(1), logits)[1].sum()
         weights = np.array(self._parameters.class_weight)
@@ -333,9 +334,8 @@ class _FocalLoss:
             z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
             raw_prediction, intercept = self._log_odds(z, n_threads, intercept), None
         # At gamma 0 both links are the same; the paper's needs no inverse.
-        log_loss: Any = replace(self._dataclass, gamma=0.0, alpha=None, link="focal")
-        mean: float = log_loss(y_true, raw_prediction, sample_weight, n_threads, intercept=intercept)
-        return mean
+        log_loss = self._plain(gamma=0.0, link="focal")
+        return log_loss(y_true, raw_prediction, sample_weight, n_threads, intercept=intercept)
 
     def _log_odds(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         """Margins of the focal link as those of the logit link, float64: what they say of the class probabilities."""
@@ -345,10 +345,11 @@ class _FocalLoss:
         self._run(kind, "log_odds", self._parameters, (None, z, None), (out,), n_threads, offset)
         return out
 
-    @property
-    def _dataclass(self) -> Any:
-        """The object itself, whose class and those derived from it are dataclasses."""
-        return self
+    def _plain(self, **parameters: Any) -> BinaryFocalLoss | MulticlassFocalLoss:
+        """Make a focal loss for the same labels, whatever class this one is derived of it."""
+        if self.n_outputs == 1:
+            return BinaryFocalLoss(**parameters)
+        return MulticlassFocalLoss(self.n_classes, **parameters)
 
     def check_intercept(self, intercept: Any = None) -> Any:
         """Return a start margin in its canonical form.

@@ -24,7 +24,7 @@ from scipy.special import softmax as _softmax
 
 from focal_boost.kernels.parameters import Operation, Parameters, label_error
 
-__all__ = ["Logit", "Posteriors", "Probabilities", "run", "sigmoid", "softmax"]
+__all__ = ["run", "sigmoid", "softmax"]
 
 Array = NDArray[np.float64]
 
@@ -87,11 +87,11 @@ def run(
     n_classes = parameters.n_classes
     for rows in _blocks(len(z), n_classes):
         margins = _margins(z[rows], intercept, parameters.binary)
-        block = (Posteriors if parameters.logit else Probabilities)(margins, parameters)
         if operation == "log_odds":
-            log_eta = block.log_posterior()
+            log_eta = Probabilities(margins, parameters).log_posterior()
             outputs[0][rows] = log_eta[1] - log_eta[0] if parameters.binary else log_eta.T
             continue
+        block = (Posteriors if parameters.logit else Probabilities)(margins, parameters)
         label_weights = _label_weights(y[rows], parameters)
         factor = 1.0 if weight is None else np.asarray(weight[rows], dtype=np.float64)
         if operation == "loss":
@@ -167,6 +167,20 @@ class Probabilities:
     share : p over q of top, exact where both underflow; 0 for top
     pa_q : p a / q, which tends to 1 where q underflows
     """
+
+    gamma: Array
+    w: Array
+    columns: NDArray[np.intp]
+    top: NDArray[np.intp]
+    is_top: NDArray[np.bool_]
+    p: Array
+    q: Array
+    a: Array
+    log_q: Array
+    q_gamma: Array
+    share: Array
+    pa_q: Array
+    p_factors: tuple[Array, Array]
 
     def __init__(self, z: Array, parameters: Parameters) -> None:
         self.gamma = np.array(parameters.gamma)[:, None]
@@ -284,7 +298,8 @@ class Probabilities:
         # Classes that tie with top take a different path above; they shall stay tied to the last bit.
         tied = (self.a == self.pick(self.a)) & (self.gamma == self.gamma[self.top, 0]) & (self.w == self.w[self.top, 0])
         log_eta = np.where(tied, self.pick(log_eta), log_eta)
-        return log_eta - log_eta.max(axis=0)
+        shifted: Array = log_eta - log_eta.max(axis=0)
+        return shifted
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -304,6 +319,17 @@ class Logit:
     theta : ``t + (gamma - 1) b - log(1 + gamma a p / q)``
     slope : d theta / dt
     """
+
+    t: Array
+    gamma: Any
+    p: Array
+    q: Array
+    a: Array
+    b: Array
+    odds_a: Array
+    bracket: Array
+    theta: Array
+    slope: Array
 
     def __init__(self, t: Array, gamma: Any) -> None:
         self.t, self.gamma = t, gamma
@@ -350,6 +376,14 @@ class Posteriors:
     d : D = r exp(-theta), which tends to 1 for improbable classes
     c_r : c R with c = eta_k w_k exp(-theta_k), which is the same for all k
     """
+
+    gamma: Array
+    w: Array
+    logit: Logit
+    rho: Array
+    d: Array
+    c_r: Array
+    a_beyond: Array
 
     def __init__(self, f: Array, parameters: Parameters) -> None:
         self.gamma = np.array(parameters.gamma)[:, None]
