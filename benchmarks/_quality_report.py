@@ -99,15 +99,28 @@ def is_variant(name: str) -> bool:
 
 
 def ranked_names(rows: list[dict[str, str]], library: str) -> list[str]:
-    """Contenders that finished every table on which the built-in objective was trained."""
+    """What trains unasked, and of the others those that finished every table."""
     log_loss = scores(rows, library, "log_loss_stopped")
-    return [name for name, tables in log_loss.items() if tables.keys() == log_loss[BASE].keys()]
+    every = log_loss[BASE].keys()
+    return [n for n in log_loss if n in MAIN or (log_loss[n].keys() == every and not is_variant(n))]
+
+
+def ordinary(rows: list[dict[str, str]], library: str, base: str, when: str, values: BySeed) -> BySeed:
+    """Without the tables on which a contender diverged, with any seed, or reaches next to no log loss."""
+    diverged = scores(rows, library, f"diverged_{when}")[base]
+    return {
+        table: by_seed
+        for table, by_seed in values.items()
+        if not any(diverged[table].values()) and np.mean(list(by_seed.values())) >= TINY
+    }
 
 
 def glance(rows: list[dict[str, str]], library: str) -> str:
     """Each gamma against the built-in objective with the same settings, by task and by number of rounds."""
     plain = {f"gamma {gamma}": f"focal {gamma}" for gamma in GAMMAS} | {
-        "2, paper's margins": "focal 2, paper's margins"
+        "2, paper's margins": "focal 2, paper's margins",
+        "built-in, stabilised": STABLE_BASE,
+        "built-in, class weights": "built-in, class weights",
     }
     stable = {f"gamma {gamma}": f"focal {gamma}, stabilised" for gamma in GAMMAS}
     lines = []
@@ -122,18 +135,24 @@ def glance(rows: list[dict[str, str]], library: str) -> str:
             if base not in log_loss:
                 continue
             title, n = f"{task}, {label}", f"{len(log_loss[base])}"
-            ratios, precisions = [], []
+            usable = ordinary(rows, library, base, when, log_loss[base])
+            ratios, medians, less, precisions = [], [], [], []
             for column in plain:
                 name = names.get(column)
                 if name not in log_loss:
-                    ratios.append("-")
-                    precisions.append("-")
+                    for cells in (ratios, medians, less, precisions):
+                        cells.append("-")
                     continue
-                worst = max((a / b for a, b in paired(log_loss[name], log_loss[base]).values() if b >= TINY), default=1)
+                worst = max((a / b for a, b in paired(log_loss[name], usable).values()), default=1)
                 ratios.append(f"{geometric_ratio(log_loss[name], log_loss[base]):.3f} ({worst:.3f})")
+                medians.append(f"{np.median([a / b for a, b in paired(log_loss[name], log_loss[base]).values()]):.3f}")
+                less.append(f"{geometric_ratio(log_loss[name], usable):.3f}")
                 share = win_share(precision[name], precision[base], lower=False)
                 precisions.append(f"{100 * share:.0f} % ({mean_difference(precision[name], precision[base]):+.4f})")
-            lines += [[title, n, "log loss", *ratios], ["", "", "AP better", *precisions]]
+            lines += [[title, n, "log loss", *ratios], ["", "", "median", *medians]]
+            if len(usable) < len(log_loss[base]):
+                lines.append(["of these, ordinary tables", f"{len(usable)}", "log loss", *less])
+            lines.append(["", "", "AP better", *precisions])
     return markdown_table(["", "tables", "", *plain], lines)
 
 
@@ -157,7 +176,7 @@ def choices(rows: list[dict[str, str]], library: str) -> str:
     precision = scores(rows, library, "average_precision_stopped")
     lines = []
     for name in stopped:
-        base = name.split(",")[0]
+        base = name.rsplit(", ", 1)[0]
         if not is_variant(name) or base not in stopped:
             continue
         ratios = sorted(a / b for a, b in paired(stopped[name], stopped[base]).values())
@@ -307,6 +326,16 @@ def reliability_picture(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray
     plt.close(fig)
 
 
+def fewer_seeds(rows: list[dict[str, str]], most: int) -> list[tuple[str, int]]:
+    """Tables on which some contender that trains unasked has not seen all seeds, and how many it has."""
+    seen: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        if row["contender"] in MAIN:
+            seen[row["table"]][row["library"], row["contender"]].add(row["seed"])
+    counts = {table: min(map(len, by_contender.values())) for table, by_contender in seen.items()}
+    return sorted((table, count) for table, count in counts.items() if count < most)
+
+
 def write(rows: list[dict[str, str]]) -> Path:
     """Write results/quality.md and the picture of ranks."""
     libraries = [name for name in ("lightgbm", "xgboost") if any(row["library"] == name for row in rows)]
@@ -316,8 +345,9 @@ def write(rows: list[dict[str, str]]) -> Path:
     taken = f"at most {most[0]:,} rows of each" + (f", {most[-1]:,} of {len(large)} large ones" if large else "")
     variants = sorted({row["contender"] for row in rows if is_variant(row["contender"])})
     hours = sum(float(row["seconds"]) for row in rows) / 3600
-    counted = f"{len(tables)} tables, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    command = f"python benchmarks/quality.py --seeds {len(seeds)} --max-rows {most[0]}"
+    counted = f"{len(tables)} tables, {len(seeds)} seeds" if len(seeds) > 1 else f"{len(tables)} tables, one seed"
+    if fewer := [f"{table} {count}" for table, count in fewer_seeds(rows, len(seeds))]:
+        counted += f" (fewer: {', '.join(fewer)})"
     tiny = sorted(
         table
         for table in tables
@@ -328,7 +358,7 @@ def write(rows: list[dict[str, str]]) -> Path:
     )
     text: list[Any] = [
         "# Focal boosting on real tables",
-        f"Command: `{command}`. {counted}, {taken}; 60 % train, 15 % validation, 25 % "
+        f"Command: `python benchmarks/quality.py`. {counted}, {taken}; 60 % train, 15 % validation, 25 % "
         f"test; {len(rows):,} trainings, {hours:.1f} hours of one core. Plain settings are the library's defaults; "
         "stabilised ones have learning_rate 0.1, min_child_weight 1 and reg_lambda 1. Early stopping: the round of the "
         "lowest log loss on the validation rows, patience 50, at most 1,000 rounds. One line a training in "
@@ -340,10 +370,12 @@ def write(rows: list[dict[str, str]]) -> Path:
         "of always answering the class shares: by instability, or by overfitting of all 100 rounds. "
         '"Paper\'s margins" is `link="focal"`, whose probabilities are the loss\'s `predict_proba`.',
         "## At a glance",
-        "Each gamma against the built-in objective with the same settings: log loss as a ratio, and in brackets the "
-        "largest of a table; average precision, on how many tables it is better, and in brackets the mean difference. "
-        f"The largest ratio is taken of tables whose log loss is {TINY} or more with the built-in objective"
-        + (f" (which leaves out {', '.join(tiny)} with one library or both)." if tiny else "."),
+        "Each gamma against the built-in objective with the same settings. Log loss as a ratio, in brackets the "
+        "largest of an ordinary table, then the median over all; average precision by the share of tables on which it "
+        "is better, in brackets the mean difference. "
+        f"Ordinary tables, of which the largest ratio is taken, are those where the log loss of the built-in objective "
+        f"is {TINY} or more and it did not diverge"
+        + (f" (less than {TINY}, with one library or both: {', '.join(tiny)})." if tiny else "."),
     ]
     for library in libraries:
         text += [f"{LIBRARY_NAMES[library]}:", glance(rows, library)]
@@ -353,7 +385,6 @@ def write(rows: list[dict[str, str]]) -> Path:
         text += ["After 100 rounds:", contender_table(rows, library, "fixed")]
         text += ["Early-stopped:", contender_table(rows, library, "stopped")]
         names = ranked_names(rows, library)
-        names = [name for name in names if not is_variant(name)]
         by_metric = {
             "log loss": Ranks(scores(rows, library, "log_loss_stopped"), names, lower=True),
             "average precision": Ranks(scores(rows, library, "average_precision_stopped"), names, lower=False),
@@ -374,8 +405,8 @@ def write(rows: list[dict[str, str]]) -> Path:
     if variants:
         text += [
             "## One setting at a time",
-            "Against the same gamma at the defaults (automatic scale, expected curvature, step bound 8), at the "
-            "library's defaults, on fewer tables. `--contenders` with the names, `--tables` with those in the CSV.",
+            "Against the same contender at the defaults (automatic scale, expected curvature, step bound 8), on "
+            "fewer tables. `--contenders` with the names, `--tables` with those in the CSV.",
         ]
         for library in libraries:
             if table := choices(rows, library):

@@ -10,7 +10,7 @@ Writes results/quality.csv, one line a training, as soon as it is known: a run t
 Then a summary (results/quality.md) and two pictures. Contenders that vary one setting (the scale of the loss, the
 curvature, the step bound), the search and other packages train only where they are named.
 
-    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # --jobs 8 on eight cores
+    FOCAL_BOOST_DATA=folder python benchmarks/quality.py               # an hour on two cores; --jobs 8 on eight
     FOCAL_BOOST_DATA=folder python benchmarks/quality.py --tables ctg3 wilt --contenders built-in "focal 2, exact"
     python benchmarks/quality.py --report                              # only the summary, from the CSV
 """
@@ -201,11 +201,12 @@ def native(
     library: str,
     split: Split,
     seed: int,
+    settings: dict[str, Any],
     scale: float | None = None,
     read: Callable[[np.ndarray], np.ndarray] | None = None,
     **options: Any,
 ) -> Fitted:
-    """FocalObjective in the native API, at the library's defaults: for what FocalClassifier does not offer.
+    """FocalObjective in the native API, for what FocalClassifier does not offer.
 
     The loss's own probabilities, unless `read` makes them of the margins.
     """
@@ -219,7 +220,7 @@ def native(
 
         objective = LightGBMObjective(loss, start, 1, scale=scale)
         data = lgb.Dataset(split.X, split.y)
-        params = {"verbosity": -1, "num_threads": 1, "seed": seed, "metric": "None", **objective.params}
+        params = {"verbosity": -1, "num_threads": 1, "seed": seed, "metric": "None", **settings, **objective.params}
         booster = lgb.train(
             params,
             data,
@@ -243,7 +244,7 @@ def native(
 
         data = xgb.QuantileDMatrix(split.X, split.y)
         booster = xgb.train(
-            {"nthread": 1, "seed": seed, "disable_default_eval_metric": True, **objective.params},
+            {"nthread": 1, "seed": seed, "disable_default_eval_metric": True, **settings, **objective.params},
             data,
             MOST,
             evals=[(xgb.DMatrix(split.X_val, split.y_val), "val")],
@@ -364,22 +365,22 @@ def catboost_focal(library: str, split: Split, seed: int) -> Fitted:
 
 
 def variants(gamma: float) -> dict[str, Callable[[str, Split, int], Fitted]]:
-    """One setting at a time away from ``focal gamma`` at the library's defaults."""
-    plain: dict[str, Any] = {"settings": {}, "gamma": gamma}
-    name = f"focal {gamma:g}"
+    """One setting at a time away from ``focal gamma``; the scale also with stabilised settings."""
+    name, plain = f"focal {gamma:g}", {"settings": {}, "gamma": gamma}
     found = {
         f"{name}, step 4": partial(focal, max_step=4.0, **plain),
         f"{name}, step 16": partial(focal, max_step=16.0, **plain),
         f"{name}, no step bound": partial(focal, max_step=None, **plain),
-    }
-    if gamma == 0.0:  # whose scales and curvatures are all the same
-        return found
-    return found | {
-        f"{name}, scale 1": partial(native, gamma=gamma, scale=1.0),
-        f"{name}, scale 1 + gamma": partial(native, gamma=gamma, scale=1.0 + gamma),
-        f"{name}, scale 2 (1 + gamma)": partial(native, gamma=gamma, scale=2.0 * (1.0 + gamma)),
         f"{name}, exact": partial(focal, hessian="exact", **plain),
     }
+    scales = {"1": 1.0, "1 + gamma": 1.0 + gamma, "2 (1 + gamma)": 2.0 * (1.0 + gamma)}
+    if gamma == 0.0:  # whose curvatures are the same, and whose own scale is 1
+        del found[f"{name}, exact"]
+        scales = {"1/3": 1 / 3, "3": 3.0}
+    for label, scale in scales.items():
+        found[f"{name}, scale {label}"] = partial(native, settings={}, gamma=gamma, scale=scale)
+        found[f"{name}, stabilised, scale {label}"] = partial(native, settings=STABLE, gamma=gamma, scale=scale)
+    return found
 
 
 def contenders(library: str, n_classes: int) -> dict[str, Callable[[str, Split, int], Fitted]]:
@@ -393,7 +394,7 @@ def contenders(library: str, n_classes: int) -> dict[str, Callable[[str, Split, 
         "focal 0.5": partial(focal, settings=plain, gamma=0.5),
         "focal 1": partial(focal, settings=plain, gamma=1.0),
         "focal 2": partial(focal, settings=plain, gamma=2.0),
-        "focal 2, paper's margins": partial(native, gamma=2.0, link="focal"),
+        "focal 2, paper's margins": partial(native, settings=plain, gamma=2.0, link="focal"),
         "built-in, class weights": partial(built_in, settings=plain, balanced=True),
         "built-in, stabilised": partial(built_in, settings=STABLE),
         "focal 0, stabilised": partial(focal, settings=STABLE, gamma=0.0),
@@ -502,7 +503,7 @@ def reliability_curves(folder: Path, bins: int = 10) -> dict[str, dict[str, tupl
         split = load(folder, name, seed=0, max_rows=60_000)
         found = {
             "sigmoid of the paper's margin": native(
-                "lightgbm", split, 0, gamma=2.0, link="focal", read=sigmoid_or_softmax
+                "lightgbm", split, 0, {}, gamma=2.0, link="focal", read=sigmoid_or_softmax
             ).stopped,
             "margins that are log-odds": focal("lightgbm", split, 0, {}, gamma=2.0).stopped,
             "built-in log loss": built_in("lightgbm", split, 0, {}).stopped,
@@ -554,8 +555,8 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--libraries", nargs="+", default=["lightgbm", "xgboost"], help="catboost too")
     parser.add_argument("--contenders", nargs="+", help="only these")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--max-rows", type=int, default=6_000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--max-rows", type=int, default=12_000)
     parser.add_argument("--large-rows", type=int, default=50_000, help="of the tables in LARGE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--pictures", action="store_true", help="draw the reliability anew, which trains too")
@@ -563,10 +564,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE, help="the CSV")
     options = parser.parse_args()
     globals()["TABLE"] = options.table
+    folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
     if not options.report:
         from tqdm import tqdm
 
-        folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
         if not (folder / "index.json").exists():
             sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
         tables = score_tables(folder)
@@ -578,7 +579,6 @@ def main() -> None:
                 append(future.result())
                 bar.update()
     if options.pictures:
-        folder = Path(os.environ["FOCAL_BOOST_DATA"])
         _quality_report.reliability_picture(reliability_curves(folder), RESULTS / "quality_reliability.png")
     print(_quality_report.write(recorded()))
 
