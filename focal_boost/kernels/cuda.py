@@ -6,8 +6,8 @@ what was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes 
 column. Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are
 checked in the same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
 
-Gradients and expected curvature that are written in single precision are computed in it, to 10 units of 2^-24,
-where gamma and the number of classes allow that; all else in double precision. Up to 8 classes a row is kept in
+Gradients and expected curvature that are written in single precision are computed in it, with relative errors below
+2^-20, where gamma and the number of classes allow that; all else in double precision. Up to 8 classes a row is kept in
 registers, by a kernel compiled for their number; of more, in device memory.
 
 Importing this module imports CuPy.
@@ -99,7 +99,7 @@ _ROWS_A_THREAD = 4  # of the binary loss
 _KNOWN_CLASSES = range(2, 9)
 # Of the others a thread keeps four values for each class of its row in device memory; at the most so many bytes in all.
 _SCRATCH_BYTES = 2**28
-# Single precision is exact to 10 units of 2^-24 up to this gamma and a number of classes that is known, except
+# Single precision is exact to 2^-20 up to this gamma and a number of classes that is known, except
 # where terms cancel, as they do in the exact second derivative.
 _SINGLE_GAMMA = 2.0
 

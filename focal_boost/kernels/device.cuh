@@ -91,12 +91,11 @@ struct Task {
         return {static_cast<R>(inverse_step), static_cast<R>(least), static_cast<R>(hessian_scale)};
     }
 
-    template <class R, int kRows>
+    template <int kRows>
     FOCAL_INLINE void load_margins(const Index (&rows)[kRows], Index column, double (&values)[kRows]) const {
         z.load(rows, column, 0.0, values);
         const double start = intercept != nullptr ? intercept[column] : 0.0;
-        // Not so far that float could not hold what they are multiplied with.
-        FOCAL_UNROLL for (double& margin : values) margin = finite_margin(margin + start, sizeof(R) == 4 ? 1e30 : 1e200);
+        FOCAL_UNROLL for (double& margin : values) margin = finite_margin(margin + start);
     }
 
     /// Labels and weights; what is wrong with them is reported.
@@ -133,7 +132,7 @@ FOCAL_INLINE void binary_rows(const Task& task, Place place) {
         const Index row = first + i * kThreads;
         rows[i] = row < task.n_rows ? row : first;  // the same again
     }
-    task.load_margins<R>(rows, 0, z);
+    task.load_margins(rows, 0, z);
     if constexpr (kOperation != kLogOdds) task.load_labels(rows, true, t, weight);
     Binary<R> binary{};
     binary.gamma0 = task.gamma(0), binary.gamma1 = task.gamma(1);
@@ -218,7 +217,7 @@ struct Row {
         const Index rows[1] = {index};
         each([&](int k) {
             double margin[1];
-            task.load_margins<R>(rows, k, margin);
+            task.load_margins(rows, k, margin);
             z[k] = margin[0];
         });
         if (!labelled) return;

@@ -69,8 +69,13 @@ struct Traits {
 };
 template <class R>
 FOCAL_INLINE R select(bool condition, R a, R b) { return condition ? a : b; }
+/// Not so large that products with it would overflow. NaN stays.
 template <class R>
-FOCAL_INLINE R narrow(double x) { return static_cast<R>(x); }
+FOCAL_INLINE R narrow(double x) {
+    if constexpr (sizeof(R) == 8) return x;
+    const R value = static_cast<R>(x), far = R(1e30), low = value > far ? far : value;
+    return low < -far ? -far : low;
+}
 
 /// The coefficients of a cell of a table, read in words of 16 bytes.
 template <class R>
@@ -280,8 +285,8 @@ FOCAL_INLINE R exponential_of(Wide<R> x) {
 
 /// Infinite margins become this one: every exponential has underflowed, and no product below overflows.
 template <class W>
-FOCAL_INLINE W finite_margin(W z, double largest = 1e200) {
-    const W far = W{} + largest;
+FOCAL_INLINE W finite_margin(W z) {
+    const W far = W{} + 1e200;
     z = select(z > far, far, z);
     return select(z < -far, -far, z);
 }
@@ -564,7 +569,7 @@ FOCAL_INLINE auto is_class_label(W t, double n_classes) { return (t >= 0.0) & (t
 /// The two largest of what classes are ordered by, and the class of the largest (the first of equal ones).
 template <class W>
 struct Leaders {
-    W highest = W{} - __builtin_huge_val(), second = W{} - __builtin_huge_val(), top = W{} - 1.0;
+    W highest = W{} - 1.7e308, second = W{} - 1.7e308, top = W{} - 1.0;
 
     FOCAL_INLINE void visit(W z, double k) {
         const auto higher = z > highest;
