@@ -54,7 +54,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     ----------
     estimator : XGBClassifier, XGBRFClassifier or LGBMClassifier, default=None
         Unfitted; it is cloned and never touched. None is ``LGBMClassifier()``.
-    gamma : float, sequence or mapping, default=2.0
+    gamma : float, sequence or mapping, default=1.0
         Focusing parameter of the loss, >= 0: one for all classes, or one for each, in a sequence in the order of
         `classes_` or in a mapping from label. At 0 the loss is the log loss.
     alpha : float, sequence, mapping, "balanced" or None, default=None
@@ -131,7 +131,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self,
         estimator: XGBClassifier | LGBMClassifier | None = None,
         *,
-        gamma: Gamma = 2.0,
+        gamma: Gamma = 1.0,
         alpha: Alpha = None,
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,

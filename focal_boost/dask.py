@@ -122,7 +122,7 @@ class DaskFocalClassifier(FocalClassifier):
         self,
         estimator: Any = None,
         *,
-        gamma: Gamma = 2.0,
+        gamma: Gamma = 1.0,
         alpha: Alpha = None,
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,

@@ -484,7 +484,7 @@ class BinaryFocalLoss(_FocalLoss):
 
     Parameters
     ----------
-    gamma : float or sequence of two floats, default=2.0
+    gamma : float or sequence of two floats, default=1.0
         Focusing parameter, >= 0, or one for class 0 and one for class 1. At 0 the loss is the log loss.
     alpha : float, sequence of two floats or None, default=None
         Class weights: a float in (0, 1) weighs the positive class with alpha and the other with 1 - alpha; a sequence
@@ -520,7 +520,7 @@ class BinaryFocalLoss(_FocalLoss):
     array([[0.5, 0.5]])
     """
 
-    gamma: float | Sequence[float] = 2.0
+    gamma: float | Sequence[float] = 1.0
     alpha: float | Sequence[float] | None = None
     hessian: Hessian = "expected"
     max_step: float | None = 8.0
@@ -626,7 +626,7 @@ class MulticlassFocalLoss(_FocalLoss):
     ----------
     n_classes : int
         Number of classes K, at least 2.
-    gamma : float or sequence of K floats, default=2.0
+    gamma : float or sequence of K floats, default=1.0
         Focusing parameter, >= 0, or one for each class. At 0 the loss is the log loss.
     alpha : sequence of K floats or None, default=None
         One positive weight per class; None is 1 for all.
@@ -659,7 +659,7 @@ class MulticlassFocalLoss(_FocalLoss):
     """
 
     n_classes: int
-    gamma: float | Sequence[float] = 2.0
+    gamma: float | Sequence[float] = 1.0
     alpha: Sequence[float] | None = None
     hessian: Hessian = field(default="expected", kw_only=True)
     max_step: float | None = field(default=8.0, kw_only=True)

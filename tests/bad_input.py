@@ -159,7 +159,7 @@ def random_forest(library: str) -> Any:
         return xgb.XGBRFClassifier(n_estimators=3, n_jobs=1, scale_pos_weight=3)
 
 
-GAMMA = (r"not a finite number >= 0", "2.0 is the usual choice")
+GAMMA = (r"not a finite number >= 0", "1.0 is the default")
 ALPHA = (r"is not in \(0, 1\)", r"pass the pair \(w_0, w_1\)")
 STEP = ("not a positive number", "such as 8.0, or None")
 INSTANCE = ("is not an XGBClassifier, XGBRFClassifier or LGBMClassifier", "pass an instance")

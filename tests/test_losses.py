@@ -875,7 +875,7 @@ constructors = pytest.mark.parametrize(
 @constructors
 @pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), True, "2", None, 1j])
 def test_refused_gamma(construct, gamma):
-    assert_refused(lambda: construct(gamma=gamma), f"gamma={gamma!r}", ">= 0", "2.0 is the usual choice")
+    assert_refused(lambda: construct(gamma=gamma), f"gamma={gamma!r}", ">= 0", "1.0 is the default")
 
 
 @pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf"), True, "2", None, 101.0])

@@ -232,9 +232,8 @@ def _binary_tables(gamma0: float, gamma1: float, cells: _Cells) -> tuple[Array, 
 
     low, high = -(1.0 + gamma0) * cells.far, (1.0 + gamma1) * cells.far
     slopes = 1.0 / (1.0 + gamma0), 1.0 / (1.0 + gamma1)
-    smallest = min(gamma0, gamma1)
     # The smaller gamma is, the steeper is what it adds to a constant, until rounding errors are what counts.
-    width = cells.binary_width * (2.0 if smallest < 0.1 else 0.5 if smallest < 4.0 else 1.0)
+    width = cells.binary_width * (2.0 if max(gamma0, gamma1) < 0.1 else 0.5 if min(gamma0, gamma1) < 4.0 else 1.0)
     return (
         _tabulate(weight, low, high, cells.degree, width, (0.0, 0.0)),
         _tabulate(logit, low, high, cells.degree, width, slopes),
