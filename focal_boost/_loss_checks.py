@@ -56,9 +56,7 @@ def check_gamma(gamma: Any, n_classes: int) -> float | tuple[float, ...]:
 
 def _check_one_gamma(gamma: Any) -> float:
     if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 <= float(gamma) < math.inf:
-        raise ValueError(
-            f"gamma={gamma!r} is not a finite number >= 0; 1.0 is the default, 0 gives the plain log loss"
-        )
+        raise ValueError(f"gamma={gamma!r} is not a finite number >= 0; 1.0 is the default, 0 gives the plain log loss")
     if float(gamma) > _LARGEST_GAMMA:
         raise ValueError(
             f"gamma={gamma!r} is above {_LARGEST_GAMMA:g}, where gradients vanish in the single precision of boosters; "

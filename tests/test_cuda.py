@@ -94,8 +94,9 @@ def test_single_precision_is_exact_to_a_millionth(device, gamma, k, link):
     got = [loss.loss(to(y), to(z)), *loss.gradient_hessian(to(y), to(z))]
     for ours, true in zip(got, wanted, strict=True):
         assert ours.dtype == np.float32
-        # CuPy compiles with -ftz=true, which makes 0 of what is no normal number in single precision.
-        np.testing.assert_array_less(np.abs(device.to_host(ours) - true), SINGLE * np.abs(true) + 1.01 * 2.0**-126)
+        # CuPy compiles with -ftz=true, which makes 0 of what is no normal number in single precision, and class weights
+        # of up to 2 multiply it.
+        np.testing.assert_array_less(np.abs(device.to_host(ours) - true), SINGLE * np.abs(true) + 2.0**-124)
 
 
 @links

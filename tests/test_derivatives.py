@@ -83,6 +83,8 @@ def tolerance(dtype, link):
 def assert_accurate(got, expected, link, scale=None):
     """Relative error of each entry; absolute where the true value is below the smallest normal number."""
     smallest = mpf(float(np.finfo(got.dtype).smallest_normal))
+    if got.dtype == np.float32 and hasattr(losses.kernels, "cuda"):
+        smallest *= 4  # a GPU makes 0 of smaller numbers, before class weights of up to 2.5 multiply them
     allowed = tolerance(got.dtype, link)
     scale = expected if scale is None else scale
     assert got.shape == (len(expected),)
