@@ -179,7 +179,7 @@ PARAMETERS = [
             ("complex", "1j", 1j),
         ]
     ),
-    fit("gamma is too large for single precision", ("gamma=1000", "vanish", "2.0 is the usual"), gamma=1000),
+    fit("gamma is too large for single precision", ("gamma=1000", "vanish", "1.0 is the default"), gamma=1000),
     *(
         fit(f"alpha is {value}", (f"alpha={value}", *ALPHA), alpha=value)
         for value in (0, 1, 0.0, 1.0, -0.5, 2.0, np.nan, True)

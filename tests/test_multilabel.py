@@ -239,8 +239,8 @@ def classifier(strategy="one_output_per_tree", gamma=2.0, max_step=8.0, **option
 
 @each_strategy
 def test_classifier_is_the_native_model(strategy):
-    model = classifier(strategy).fit(X, Y, sample_weight=WEIGHT)
-    booster = train(BinaryFocalLoss(), strategy, weight=WEIGHT)
+    model = classifier(strategy, gamma=2.0).fit(X, Y, sample_weight=WEIGHT)
+    booster = train(BinaryFocalLoss(gamma=2.0), strategy, weight=WEIGHT)
     np.testing.assert_allclose(model.decision_function(X), margins(booster), rtol=0, atol=1e-6)
     proba = model.predict_proba(X)
     np.testing.assert_allclose(proba, BinaryFocalLoss().predict_proba(margins(booster)), rtol=0, atol=1e-6)

@@ -441,5 +441,5 @@ def test_show_config(capsys):
 @links
 def test_losses_use_the_compiled_kernels(link):
     z = margins(50, 3)
-    loss = MulticlassFocalLoss(3, alpha=np.linspace(0.5, 1.5, 3), link=link)
+    loss = MulticlassFocalLoss(3, 2.0, np.linspace(0.5, 1.5, 3), link=link)
     np.testing.assert_array_equal(loss.gradient_hessian(labels(z), z), derivatives(compiled, z, make(3, link)))

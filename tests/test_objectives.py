@@ -117,7 +117,7 @@ def test_the_loss_is_scaled_to_the_curvature_of_the_log_loss(library, n_classes)
     assert "scale" in repr(scaled)
     assert "scale" not in repr(objective)
     settings = {"learning_rate": 0.1, "max_depth": 4, "reg_lambda": 5.0}
-    own = FocalClassifier(library.classifier(n_estimators=10, **settings, **library.quiet)).fit(*table)
+    own = FocalClassifier(library.classifier(n_estimators=10, **settings, **library.quiet), gamma=2.0).fit(*table)
     margins = []
     for each in (scaled, objective):
         booster = library.train(each, library.data(*table), rounds=10, **settings)

@@ -99,8 +99,9 @@ _ROWS_A_THREAD = 4  # of the binary loss
 _KNOWN_CLASSES = range(2, 9)
 # Of the others a thread keeps four values for each class of its row in device memory; at the most so many bytes in all.
 _SCRATCH_BYTES = 2**28
-# Single precision is exact to 2^-20 up to this gamma and a number of classes that is known, except
-# where terms cancel, as they do in the exact second derivative.
+# Up to this gamma single precision is exact to 2^-20 for the binary loss with the logit link, and for several classes,
+# of a number that is known, with the focal link; not where terms cancel, as they do in the exact second derivative and,
+# now and then, in the solution for several classes.
 _SINGLE_GAMMA = 2.0
 
 
@@ -205,6 +206,7 @@ def run(
     single = (
         operation == "derivatives"
         and parameters.expected
+        and parameters.binary == parameters.logit
         and (parameters.binary or parameters.n_classes in _KNOWN_CLASSES)
         and max(parameters.gamma) <= _SINGLE_GAMMA
         and all(out.dtype == np.float32 for out in outputs)
