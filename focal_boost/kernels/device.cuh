@@ -74,7 +74,7 @@ struct Task {
     unsigned long long* status;             ///< first row with a bad label, first with a bad weight
     double* scratch;                        ///< where the number of classes is not known to the compiler
     double inverse_step, least, hessian_scale;  ///< of Finish
-    Index n_steps;                          ///< of Newton's method with the logit link, besides the last
+    Index n_steps;                          ///< of Halley's method with the logit link, before the last step
 
     FOCAL_INLINE double gamma(Index k) const { return head[k]; }
     FOCAL_INLINE double class_weight(Index k) const { return head[n_classes + k]; }

@@ -108,7 +108,7 @@ struct Rows {
     }
 
     bool is_allowed(std::size_t i) const {
-        if (task.binary) return (t[i] >= 0.0) & (t[i] <= 1.0);
+        if (task.binary) return is_binary_label(t[i]);
         return (t[i] >= 0.0) & (t[i] < static_cast<double>(task.n_classes)) & ((t[i] + 0x1p52) - 0x1p52 == t[i]);
     }
 

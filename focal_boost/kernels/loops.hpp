@@ -31,7 +31,7 @@ struct Task {
     View y, z, weight;
     const double* intercept;  ///< added to the margins: 1 value for the binary loss, K otherwise, or null
     const double *block, *gamma, *class_weight, *log_weight, *half, *tables;  ///< see `block` in tables.py
-    int n_steps;  ///< of Newton's method, with the logit link, besides the last
+    int n_steps;  ///< of Halley's method, for several classes with the logit link, before the last step
     double inverse_step;  ///< 1 / max_step
     bool bounded;         ///< false: max_step is infinite
     double hessian_scale;

@@ -108,7 +108,7 @@ def parts(parameters: Parameters, single: bool = False) -> tuple[Array, Array]:
 
 
 def n_steps(parameters: Parameters) -> int:
-    """Return how many steps of Newton's method a multiclass row needs before the two that make it exact.
+    """Return how many steps of Halley's method a multiclass row needs before the last, which makes it exact.
 
     Parameters
     ----------
@@ -164,16 +164,19 @@ def _class_tables(gamma: float, cells: _Cells) -> tuple[Array, Array, Array]:
     far = (1.0 + gamma) * cells.far
     width = cells.class_width * (1.0 if gamma <= 8.0 else 0.5)
 
+    def improbable(theta: Array) -> Logit:
+        """Classes of probability up to 1/2, by theta."""
+        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -_LARGEST, 1.0)
+        return Logit(t, gamma)
+
     def shrinkage(theta: Array) -> Array:
         """P(theta) exp(-theta), for classes of probability up to 1/2."""
-        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -_LARGEST, 1.0)
-        result: Array = np.exp(-Logit(t, gamma).a - theta)
+        result: Array = np.exp(-improbable(theta).a - theta)
         return result
 
     def decline(theta: Array) -> Array:
         """D(theta): `shrinkage` plus its derivative, which nearly cancel if gamma is large."""
-        t = _inverse(lambda t: ((there := Logit(t, gamma)).theta, there.slope), theta, -_LARGEST, 1.0)
-        there = Logit(t, gamma)
+        there = improbable(theta)
         result: Array = np.exp(-there.a - there.b - there.theta) / there.slope
         return result
 
