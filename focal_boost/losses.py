@@ -45,6 +45,9 @@ __all__ = ["BinaryFocalLoss", "MulticlassFocalLoss"]
 # Class shares are kept this far from 0 and 1, so that the best constant of a class without rows is a finite margin.
 _SHARE_FLOOR = float(np.finfo(np.float64).eps)
 
+# A smaller gamma is 0 to the kernels: quotients of it and of a complement as small would overflow.
+_SMALLEST_GAMMA = 1e-300
+
 
 def _kernels_for(*arrays: Any) -> Any:
     """The kernels that compute where the arrays lie: on a GPU if one of them does."""
@@ -766,10 +769,11 @@ def _freeze(loss: Any, n_classes: int, alpha: Any, class_weight: tuple[float, ..
     gamma = check_gamma(loss.gamma, n_classes)
     max_step = check_max_step(loss.max_step)
     hessian, link = check_hessian(loss.hessian), check_link(loss.link)
+    of_each = gamma if isinstance(gamma, tuple) else (gamma,) * n_classes
     parameters = Parameters(
         binary=isinstance(loss, BinaryFocalLoss),
         logit=link == "logit",
-        gamma=gamma if isinstance(gamma, tuple) else (gamma,) * n_classes,
+        gamma=tuple(value if value >= _SMALLEST_GAMMA else 0.0 for value in of_each),
         class_weight=class_weight,
         expected=hessian == "expected",
         max_step=math.inf if max_step is None else max_step,

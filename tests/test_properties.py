@@ -262,3 +262,21 @@ def test_the_expected_gradient_vanishes_under_the_probabilities(case):
         mean, size = mean + share * gradient, size + np.abs(share * gradient)
     # Their logarithms are sums of terms up to (gamma + 1) 30 and of log class weights.
     assert (np.abs(mean) <= 64 * (rounding(case) + 30 * EPS * (1 + largest(case.loss.gamma))) * size + SMALLEST).all()
+
+
+@pytest.mark.parametrize("gamma", [5e-324, 2.2e-311, 1e-301, 1e-299, 1e-200, 1e-100, 1e-16])
+def test_the_smallest_gammas_make_nothing_infinite(gamma):
+    """Found by hypothesis: quotients of gamma and of a complement that is as small."""
+    far = np.array([0.0, 30.0, 500.0, 690.0, 713.0, 745.0, 1e5, np.inf])
+    margins = np.concatenate([far, -far])
+    rows = np.stack([margins, np.zeros_like(margins), -margins], axis=1)
+    for hessian in ("expected", "exact"):
+        for link in ("logit", "focal"):
+            for own in (gamma, (gamma, 1.0)):
+                loss = BinaryFocalLoss(own, hessian=hessian, max_step=None, link=link)
+                for label in (0.0, 1.0, 0.3):
+                    assert np.isfinite(loss.gradient_hessian(np.full(len(margins), label), margins)).all()
+            for own in (gamma, (gamma, 1.0, gamma)):
+                several = MulticlassFocalLoss(3, own, hessian=hessian, max_step=None, link=link)
+                for label in range(3):
+                    assert np.isfinite(several.gradient_hessian(np.full(len(rows), label), rows)).all()
