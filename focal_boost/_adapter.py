@@ -1,7 +1,7 @@
 """What a library's adapter provides, and which libraries have one: the seam where a booster is added.
 
 An adapter is the module of this package with the name of its library. Those who call it (`classifier`,
-`model_selection`, `_model_file`, `dask`) know nothing else of the library; its row in `LIBRARIES` says what they need
+`model_selection`, `_saving`, `dask`) know nothing else of the library; its row in `LIBRARIES` says what they need
 before they import it. This module imports no library.
 """
 
@@ -27,7 +27,7 @@ class Library:
     title : str
         As its authors write it.
     estimators : tuple of str
-        Classes of its classifiers, which saved models name.
+        Classes of its classifiers.
     earlier : str
         Argument of ``fit`` for a model to continue.
     start_margins, eval_start_margins : str
@@ -36,8 +36,6 @@ class Library:
         Argument of ``fit`` for a list with the weights of each evaluation set.
     other_predictions : tuple of str
         Arguments of ``predict`` that decide what it returns, which its callers here do not leave to the user.
-    booster : str
-        Name of its booster in a saved model, by the ending of the library's own format; it never changes.
     """
 
     title: str
@@ -47,7 +45,6 @@ class Library:
     eval_start_margins: str
     eval_weights: str
     other_predictions: tuple[str, ...]
-    booster: str
 
 
 # By the name of the package, which is the name of the adapter too.
@@ -60,7 +57,6 @@ LIBRARIES = {
         eval_start_margins="base_margin_eval_set",
         eval_weights="sample_weight_eval_set",
         other_predictions=("output_margin",),
-        booster="booster.ubj",
     ),
     "lightgbm": Library(
         title="LightGBM",
@@ -70,7 +66,6 @@ LIBRARIES = {
         eval_start_margins="eval_init_score",
         eval_weights="eval_sample_weight",
         other_predictions=("raw_score", "pred_leaf", "pred_contrib"),
-        booster="booster.txt",
     ),
 }
 
@@ -155,26 +150,17 @@ class Adapter(Protocol):
     def set_rounds(self, estimator: Any, n_rounds: int) -> None:
         """Let an unfitted estimator train this many rounds."""
 
-    # For FocalClassifier.save and load
+    def stop_at(self, estimator: Any, n_rounds: int) -> None:
+        """Let a fitted estimator predict by its first rounds only."""
 
-    def export_estimator(self, estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
-        """Name of a file, the booster as that file, and plain data that the file does not hold."""
+    # For stored models
+
+    def booster_state(self, estimator: Any) -> dict[str, Any]:
+        """Return ``booster``, the library's own file as bytes, and plain data that the file does not hold."""
         ...
 
-    def make_estimator(self, kind: str, params: dict[str, Any]) -> Any:
-        """Build an unfitted estimator from a file's words, none of which is trusted."""
-
-    def import_estimator(
-        self,
-        estimator: Any,
-        member: str,
-        booster: bytes,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        n_features: int,
-        evals_result: dict[str, dict[str, list[float]]],
-        state: Any,
-    ) -> None:
-        """Make an unfitted estimator the exported one; ValueError if the booster does not fit loss and features."""
+    def restore_booster(self, estimator: Any, state: dict[str, Any]) -> None:
+        """Give an estimator the booster that `booster_state` returned."""
 
 
 def names(what: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,8 +20,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from focal_boost import _container, _model_file
 from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
+from focal_boost._saving import load, save, with_booster, without_booster
 from focal_boost._typing import AnyArray, FloatArray, Hessian
 from focal_boost._validation import (
     check_features,
@@ -290,7 +291,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         return library_of(self.estimator_).n_rounds(self.estimator_)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that `load` reads without pickle.
+        """Write the fitted model to a file that `load` reads without pickle, by the extra ``save`` (skops).
 
         Parameters
         ----------
@@ -300,22 +301,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the file has no form for something: several columns of labels, labels that are not integers, floats,
-            booleans or strings, or an estimator of a class derived from the library's own.
+            If the model holds something that `load` would refuse: callbacks, functions, classes of one's own.
+        ImportError
+            If skops is not installed.
         OSError
             If the file cannot be written.
 
-        Warns
-        -----
-        UserWarning
-            If the estimator has parameters that are not plain data (functions, callbacks): they are left out. The
-            fitted model is whole, but its parameters have the library's defaults there when it is trained again.
-
-        Notes
-        -----
-        The file is a zip archive of two members that are not compressed: the booster in its library's own format,
-        which `unzip` takes out for programs without focal_boost, and a description in JSON. The library's own
-        ``predict`` of that booster uses all rounds; `best_iteration_` is in the description.
+        See Also
+        --------
+        focal_boost.save : The same for a Pipeline or another estimator with such a model in it.
 
         Examples
         --------
@@ -332,12 +326,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         True
         """
         check_is_fitted(self)
-        if isinstance(self.classes_, list):
-            raise ValueError(
-                f"the file has no form for y of {len(self.classes_)} columns: use joblib or pickle, or "
-                "estimator_.save_model for the booster alone"
-            )
-        _model_file.save(self, library_of(self.estimator_), path)
+        save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -355,19 +344,29 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the file is not one that `save` wrote, is damaged, or comes from another version of the format (0.1.0).
+            If the file is not one that `save` wrote, is damaged, holds a type that is not trusted or a model of
+            another class, or comes from focal_boost 0.1.0.
         ImportError
-            If the library of its booster is not installed.
+            If skops or the library of its booster is not installed.
         OSError
             If the file cannot be read.
 
-        Notes
-        -----
-        Nothing in the file is executed, and sizes are bounded. A checksum finds damage, not forgery: the booster is
-        parsed by its library, in C++, so load only files from sources that you would load a booster from.
+        See Also
+        --------
+        focal_boost.load : Reads what `focal_boost.save` wrote, whatever it is; what a file can do stands there.
         """
-        model: Self = _model_file.load(cls, path)
+        model = load(path)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"{os.fspath(path)!r} holds a {type(model).__name__}, not a {cls.__name__}: use focal_boost.load"
+            )
         return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "estimator_" in state:
+            state["estimator_"] = without_booster(self.estimator_)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "posterior" in state:
@@ -375,6 +374,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 "the pickle was written by focal_boost 0.1.0, whose margins mean something else: train the model "
                 "again, or load it with focal_boost==0.1.0"
             )
+        if "estimator_" in state:
+            state = {**state, "estimator_": with_booster(state["estimator_"])}
         super().__setstate__(state)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -450,8 +451,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         }
 
     def _earlier_model(self, name: str, earlier: Any, library: Adapter, loss: Any, classes: Any) -> Any:
-        if isinstance(earlier, (str, os.PathLike)) and _container.is_container(earlier):
-            earlier = type(self).load(earlier)
+        if isinstance(earlier, (str, os.PathLike)) and zipfile.is_zipfile(earlier):
+            earlier = load(earlier)
         if isinstance(earlier, FocalClassifier):
             check_is_fitted(earlier)
             if library_of(earlier.estimator_) is not library:

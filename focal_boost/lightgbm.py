@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import inspect
-import json
 import os
 import sys
 import types
@@ -17,10 +16,8 @@ import joblib
 import lightgbm
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.preprocessing import LabelEncoder
 
-from focal_boost._booster_check import check_lightgbm
-from focal_boost._lightgbm_text import essence, link_of, stand_alone
+from focal_boost._lightgbm_text import link_of, stand_alone
 from focal_boost._loss_checks import check_n_threads
 from focal_boost._objective import Objective
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
@@ -696,12 +693,8 @@ def n_rounds(estimator: Any) -> int:
     return rounds
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Saved models, for FocalClassifier
-
-
-def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
-    """Return the booster of a fitted estimator as a file that LightGBM reads by itself.
+def booster_state(estimator: Any) -> dict[str, Any]:
+    """Return the booster of a fitted estimator as LightGBM's model text, and what that does not hold.
 
     Parameters
     ----------
@@ -709,121 +702,36 @@ def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
 
     Returns
     -------
-    member : str
-        Name of the file.
-    booster : bytes
-        LightGBM's model text, with all rounds.
-    state : dict
-        What the text does not hold: the best iteration, the metrics there, and whether the features were named.
-
-    Raises
-    ------
-    ValueError
-        If the categories of a pandas column would not come back the same from the text.
+    dict
+        ``booster``: bytes, all rounds; ``best_iteration``, ``best_score``, ``pandas_categorical``: as in the booster.
     """
     booster = estimator.booster_
-    text = booster.model_to_string(num_iteration=-1)
-    kept = text.rstrip("\n").rpartition("\n")[2].partition("pandas_categorical:")[2]
-    if booster.pandas_categorical and json.loads(kept or "null") != booster.pandas_categorical:
-        raise ValueError(
-            "LightGBM's model text does not keep the categories of a pandas column as they are: use categories that "
-            "are strings, integers, floats or booleans, or pickle"
-        )
-    state = {
-        "best_iteration": int(booster.best_iteration),
-        "best_score": {data: dict(scores) for data, scores in estimator.best_score_.items()},
-        "named_features": bool(estimator._fitted_with_feature_names),
-    }
-    return "booster.txt", text.encode("utf-8"), state
+    others = {name: getattr(booster, name) for name in ("best_iteration", "best_score", "pandas_categorical")}
+    return {"booster": booster.model_to_string(num_iteration=-1).encode(), **others}
 
 
-def make_estimator(kind: str, params: dict[str, Any]) -> Any:
-    """Build an unfitted estimator from parameters that come from a file.
-
-    Parameters
-    ----------
-    kind : {"LGBMClassifier"}
-    params : dict
-
-    Returns
-    -------
-    LGBMClassifier
-
-    Raises
-    ------
-    ValueError
-        If a name is none of a parameter.
-    """
-    cls = lightgbm.LGBMClassifier
-    for name in params:
-        # Each becomes an attribute: a name that the class has would hide a method.
-        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or hasattr(cls, name):
-            raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
-    return cls(**params)
-
-
-def import_estimator(
-    estimator: Any,
-    member: str,
-    booster: bytes,
-    loss: BinaryFocalLoss | MulticlassFocalLoss,
-    n_features: int,
-    evals_result: dict[str, dict[str, list[float]]],
-    state: Any,
-) -> None:
-    """Make an unfitted estimator the fitted one that was exported.
+def restore_booster(estimator: Any, state: dict[str, Any]) -> None:
+    """Give an estimator the booster that `booster_state` returned.
 
     Parameters
     ----------
     estimator : LGBMClassifier
-    member, booster, state
-        As `export_estimator` returned them.
-    loss : BinaryFocalLoss or MulticlassFocalLoss
-    n_features : int
-    evals_result : dict
+    state : dict
 
     Raises
     ------
-    ValueError
-        If LightGBM does not read the booster, or it does not fit loss and features.
+    LightGBMError
+        If LightGBM does not read it.
     """
-    if member != "booster.txt":
-        raise ValueError("the booster is not in the format of LightGBM")
-    best_iteration, best_score, named = (state[name] for name in ("best_iteration", "best_score", "named_features"))
-    text = booster.decode("utf-8")
-    check_lightgbm(text)
-    try:
-        loaded = lightgbm.Booster(model_str=essence(text))
-    except lightgbm.basic.LightGBMError as error:
-        raise ValueError(f"LightGBM does not read the booster: {error}") from error
-    link = "binary" if loss.n_outputs == 1 else "multiclass"
-    header = text.partition("\nTree=")[0]
-    if loaded.num_model_per_iteration() != loss.n_outputs or f"\nobjective={link} " not in header:
-        raise ValueError(f"the booster is not one with the objective {link!r} and {loss.n_outputs} outputs")
-    if loaded.num_feature() != n_features:
-        raise ValueError(f"the booster has {loaded.num_feature()} features, not {n_features}")
-    if type(best_iteration) is not int or not -1 <= best_iteration <= loaded.current_iteration():
-        raise ValueError(f"the booster has no {best_iteration!r} rounds, which it calls its best")
-    if type(named) is not bool or not isinstance(best_score, dict):
-        raise ValueError("the state of the estimator is not one that was saved")
-    loaded.best_iteration, loaded.best_score = best_iteration, best_score
-    codes = np.arange(loss.n_classes)
-    # What LGBMClassifier.fit leaves behind on labels 0 to K - 1.
-    vars(estimator).update(
-        _Booster=loaded,
-        _objective=link,
-        _evals_result=evals_result,
-        _best_iteration=best_iteration,
-        _best_score=best_score,
-        _le=LabelEncoder().fit(codes),
-        _class_map={int(code): int(code) for code in codes},
-        _classes=codes,
-        _n_classes=loss.n_classes,
-        _n_features=n_features,
-        _n_features_in=n_features,
-        _fitted_with_feature_names=named,
-        fitted_=True,
-    )
+    booster = lightgbm.Booster(model_str=state["booster"].decode())
+    booster.best_iteration, booster.best_score = state["best_iteration"], state["best_score"]
+    booster.pandas_categorical = state["pandas_categorical"]
+    estimator._Booster = booster
+
+
+def stop_at(estimator: Any, n_rounds: int) -> None:
+    """Let a fitted estimator predict by its first rounds, as if early stopping had found the last of them best."""
+    estimator.booster_.best_iteration = n_rounds
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any, overload
 
@@ -84,6 +84,13 @@ class _FocalLoss:
     n_classes: int
     n_outputs: int
     _parameters: Parameters
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.init}  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Checked as when it was made: what kernels are given is never read from a file.
+        self.__init__(**state)  # type: ignore[misc]
 
     def __call__(
         self,

@@ -6,7 +6,6 @@ import ctypes
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
@@ -17,7 +16,6 @@ from scipy.special import expit
 from xgboost import collective
 
 from focal_boost import _xgboost_rounds as rounds
-from focal_boost._booster_check import check_xgboost
 from focal_boost._objective import Objective
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
@@ -721,12 +719,8 @@ def _on_probabilities(metric: Any, loss: BinaryFocalLoss | MulticlassFocalLoss) 
     return score
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Saved models, for FocalClassifier
-
-
-def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
-    """Return the booster of a fitted estimator as a file that XGBoost reads by itself.
+def booster_state(estimator: Any) -> dict[str, Any]:
+    """Return the booster of a fitted estimator as a file of XGBoost's binary JSON, which holds the best iteration too.
 
     Parameters
     ----------
@@ -734,90 +728,31 @@ def export_estimator(estimator: Any) -> tuple[str, bytes, dict[str, Any]]:
 
     Returns
     -------
-    member : str
-        Name of the file.
-    booster : bytes
-        XGBoost's binary JSON, with all rounds; the best iteration is in it.
+    dict
+        ``booster``: bytes.
+    """
+    return {"booster": bytes(estimator.get_booster().save_raw("ubj"))}
+
+
+def restore_booster(estimator: Any, state: dict[str, Any]) -> None:
+    """Give an estimator the booster that `booster_state` returned.
+
+    Parameters
+    ----------
+    estimator : XGBClassifier or XGBRFClassifier
     state : dict
-        What else a fitted estimator knows: nothing.
-    """
-    return "booster.ubj", bytes(estimator.get_booster().save_raw("ubj")), {}
-
-
-def make_estimator(kind: str, params: dict[str, Any]) -> Any:
-    """Build an unfitted estimator from parameters that come from a file.
-
-    Parameters
-    ----------
-    kind : {"XGBClassifier", "XGBRFClassifier"}
-    params : dict
-
-    Returns
-    -------
-    XGBClassifier or XGBRFClassifier
 
     Raises
     ------
     ValueError
-        If a name is none of a parameter, or a value is refused.
+        If XGBoost does not read it.
     """
-    cls = getattr(xgboost, kind)
-    for name in params:
-        # A name that the class has would hide a method.
-        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or hasattr(cls, name):
-            raise ValueError(f"{str(name)[:80]!r} is not a parameter of {kind}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # XGBRFClassifier is deprecated in XGBoost 3.4
-        try:
-            return cls(**params)
-        except NotImplementedError as error:
-            raise ValueError(f"{kind} refuses its parameters: {error}") from error
+    given = {"nthread": estimator.n_jobs, "device": estimator.device}
+    booster = xgboost.Booster({name: value for name, value in given.items() if value is not None})
+    booster.load_model(bytearray(state["booster"]))  # XGBoostError is a ValueError
+    estimator._Booster = booster
 
 
-def import_estimator(
-    estimator: Any,
-    member: str,
-    booster: bytes,
-    loss: BinaryFocalLoss | MulticlassFocalLoss,
-    n_features: int,
-    evals_result: dict[str, dict[str, list[float]]],
-    state: Any,
-) -> None:
-    """Make an unfitted estimator the fitted one that was exported.
-
-    Parameters
-    ----------
-    estimator : XGBClassifier or XGBRFClassifier
-    member, booster, state
-        As `export_estimator` returned them.
-    loss : BinaryFocalLoss or MulticlassFocalLoss
-    n_features : int
-    evals_result : dict
-
-    Raises
-    ------
-    ValueError
-        If XGBoost does not read the booster, or it does not fit loss and features.
-    """
-    if member != "booster.ubj" or state != {}:
-        raise ValueError("the booster is not in the format of XGBoost")
-    check_xgboost(booster)
-    loaded = xgboost.Booster({} if estimator.n_jobs is None else {"nthread": estimator.n_jobs})
-    loaded.load_model(bytearray(booster))  # XGBoostError is a ValueError
-    learner = json.loads(loaded.save_config())["learner"]
-    n_outputs = max(int(learner["learner_model_param"]["num_class"]), 1)
-    link = "binary:logistic" if loss.n_outputs == 1 else "multi:softprob"
-    if learner["objective"]["name"] != link or n_outputs != loss.n_outputs:
-        raise ValueError(
-            f"the booster has the objective {learner['objective']['name']!r} with {n_outputs} outputs, not {link!r} "
-            f"with {loss.n_outputs}"
-        )
-    if loaded.num_features() != n_features:
-        raise ValueError(f"the booster has {loaded.num_features()} features, not {n_features}")
-    best = loaded.attr("best_iteration")
-    if best is not None and not 0 <= int(best) < loaded.num_boosted_rounds():
-        raise ValueError(f"the booster has no round {best}, which it calls its best")
-    estimator._Booster = loaded
-    estimator.n_classes_ = loss.n_classes
-    if evals_result:
-        estimator.evals_result_ = evals_result
+def stop_at(estimator: Any, n_rounds: int) -> None:
+    """Let a fitted estimator predict by its first rounds, as if early stopping had found the last of them best."""
+    estimator.get_booster().set_attr(best_iteration=str(n_rounds - 1))

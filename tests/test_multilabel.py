@@ -269,16 +269,17 @@ def test_weights_must_leave_both_answers():
         classifier().fit(X, Y, sample_weight=(Y.sum(axis=1) == 0).astype(float))
 
 
-def test_continuing_and_what_has_no_form_for_several_labels(tmp_path):
+def test_continuing_and_saving(tmp_path):
     model = classifier().fit(X, Y)
     once = classifier().set_params(estimator__n_estimators=24).fit(X, Y)
     more = classifier().fit(X, Y, xgb_model=model)
     np.testing.assert_allclose(more.decision_function(X), once.decision_function(X), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"classes_ \[\[0, 1\], \[0, 1\], \[0, 1\]\], but this one has \[0, 1\]"):
         classifier().fit(X, Y[:, 0], xgb_model=model)
-    with pytest.raises(ValueError, match="y of 3 columns: use joblib"):
-        model.save(tmp_path / "model.focal")
-    assert not list(tmp_path.iterdir())
+    model.save(tmp_path / "model.focal")
+    loaded = FocalClassifier.load(tmp_path / "model.focal")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
 def test_no_onnx_for_several_labels():

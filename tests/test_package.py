@@ -19,6 +19,8 @@ def test_public_names():
         "FocalClassifier",
         "FocalClassifierCV",
         "MulticlassFocalLoss",
+        "load",
+        "save",
         "show_config",
     ]
     for name in focal_boost.__all__:
