@@ -6,33 +6,35 @@ this one deals with labels, weights, parameters and probabilities.
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import compute_sample_weight
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.utils import _safe_indexing, check_random_state, compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from focal_boost._adapter import LIBRARIES, Adapter, library_of, names
+from focal_boost._adapter import LIBRARIES, Adapter, library_of
+from focal_boost._checks import (
+    by_position,
+    check_known,
+    check_start_margins,
+    classes_and_codes,
+    eval_labels,
+    eval_pairs,
+    feature_table,
+    per_eval_set,
+    row_weights,
+)
 from focal_boost._saving import load, save, with_booster, without_booster
 from focal_boost._typing import AnyArray, FloatArray, Hessian
-from focal_boost._validation import (
-    check_features,
-    check_indicator,
-    check_labels,
-    check_sample_weight,
-    check_start_margins,
-    encode_columns,
-    per_eval_set,
-    refuse_unreadable,
-)
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
 if TYPE_CHECKING:
@@ -46,6 +48,16 @@ Gamma = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float
 
 # One weight for the positive class of two, weights in the order of the classes or by label, or the inverse shares.
 Alpha = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float] | Literal["balanced"] | None
+
+
+_FIT_ARGUMENTS = (
+    *("callbacks", "categorical_feature", "eval_X", "eval_init_score", "eval_metric", "eval_names", "eval_y"),
+    *("eval_sample_weight", "eval_class_weight", "feature_name", "init_model", "init_score"),
+    *("base_margin", "base_margin_eval_set", "feature_weights", "sample_weight_eval_set", "verbose", "xgb_model"),
+)
+
+# Rounds without a better score after which training stops if validation_fraction alone asks for it.
+_PATIENCE = 50
 
 
 class FocalClassifier(ClassifierMixin, BaseEstimator):
@@ -66,6 +78,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         Curvature handed to the booster: averaged over the label, hence positive, or the signed second derivative.
     max_step : float or None, default=8.0
         No leaf exceeds this value (before the learning rate), whatever the data.
+    validation_fraction : float or None, default=None
+        Share of the rows that `fit` holds out for early stopping where it is given no `eval_set`, as scikit-learn's
+        HistGradientBoostingClassifier does: so that training stops early inside Pipeline, GridSearchCV and
+        CalibratedClassifierCV too. Rows are drawn by the `random_state` of `estimator` (0 if it has none), from each
+        class its share, and keep their weights and start margins; those of one group stay together. If `estimator`
+        does not say when to stop, it is when 50 rounds have brought nothing. The model is not trained again on all
+        rows. None holds out nothing.
 
     Attributes
     ----------
@@ -89,13 +108,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Early stopping is asked for as the library asks for it: ``XGBClassifier(early_stopping_rounds=…)``,
-    ``fit(callbacks=[lightgbm.early_stopping(…)])``. Every `eval_set` is scored by the log loss of the probabilities,
-    unless the estimator names other metrics, under the library's own name: ``logloss`` or ``mlogloss``,
-    ``binary_logloss`` or ``multi_logloss``. XGBoost follows the last metric that its estimator was given; LightGBM
-    follows all of them, or the first with ``first_metric_only=True``. Metric functions of the user get probabilities,
-    and so do the built-in metrics of XGBoost. Those of LightGBM see raw scores, so that only ranking metrics, which
-    it reports before all others, are accepted beside the log loss.
+    Early stopping is asked for by `validation_fraction`, or as the library asks for it:
+    ``XGBClassifier(early_stopping_rounds=…)``, ``fit(callbacks=[lightgbm.early_stopping(…)])``. Every `eval_set` is
+    scored by the log loss of the probabilities, unless the estimator names other metrics, under the library's own name:
+    ``logloss`` or ``mlogloss``, ``binary_logloss`` or ``multi_logloss``. XGBoost follows the last metric that its
+    estimator was given; LightGBM follows all of them, or the first with ``first_metric_only=True``. Metric functions of
+    the user get probabilities, and so do the built-in metrics of XGBoost. Those of LightGBM see raw scores, so that
+    only ranking metrics, which it reports before all others, are accepted beside the log loss.
 
     Parameters of the inner estimator that an objective of one's own would silently ignore are refused.
 
@@ -128,6 +147,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
     evals_result_: dict[str, dict[str, list[float]]]
     best_iteration_: int | None
 
+    # What scikit-learn may route to fit besides the arguments that it names: all that the inner estimators take.
+    __metadata_request__fit: ClassVar[dict[str, None]] = dict.fromkeys(_FIT_ARGUMENTS)
+
     def __init__(
         self,
         estimator: XGBClassifier | LGBMClassifier | None = None,
@@ -136,12 +158,14 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         alpha: Alpha = None,
         hessian: Hessian = "expected",
         max_step: float | None = 8.0,
+        validation_fraction: float | None = None,
     ) -> None:
         self.estimator = estimator
         self.gamma = gamma
         self.alpha = alpha
         self.hessian = hessian
         self.max_step = max_step
+        self.validation_fraction = validation_fraction
 
     def fit(
         self,
@@ -150,6 +174,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         sample_weight: ArrayLike | None = None,
         *,
         eval_set: Sequence[tuple[Any, Any]] | None = None,
+        groups: ArrayLike | None = None,
         **fit_params: Any,
     ) -> Self:
         """Train the inner estimator with focal loss.
@@ -164,6 +189,8 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             Finite weights >= 0.
         eval_set : list of (X, y) pairs, default=None
             Scored in each round; labels as in `y`.
+        groups : array-like of shape (n,), default=None
+            Rows of one group are held out together, or not at all; for `validation_fraction`.
         **fit_params
             The inner estimator's own arguments of ``fit``: eval weights, callbacks, verbosity, and so on. A model to
             continue (``xgb_model`` and ``init_model``) may also be a fitted FocalClassifier or the path of a saved
@@ -184,38 +211,57 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If `estimator` is not one of the three, or an argument of ``fit`` is not known to it.
         """
-        # All of it happens to a copy: whatever fails, a model that was fitted before is still whole.
-        fitted = copy.copy(self)
-        fitted._fit(X, y, sample_weight, eval_set, fit_params)
-        self.__dict__ = fitted.__dict__
+        training = self._prepare(X, y, sample_weight, eval_set, groups, fit_params)
+        library, estimator = training.library, training.estimator
+        library.fit_estimator(
+            estimator,
+            training.loss,
+            training.X,
+            training.codes,
+            training.weight,
+            training.eval_set,
+            training.fit_params,
+        )
+        # Last: whatever fails before leaves a model that was fitted earlier whole.
+        validate_data(self, training.X, skip_check_array=True)
+        self.estimator_ = estimator
+        self.classes_ = training.classes
+        self.loss_ = training.loss
+        self.evals_result_ = library.evals_result(estimator)
+        self.best_iteration_ = library.best_iteration(estimator)
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, groups: Any, fit_params: dict[str, Any]
+    ) -> _Training:
+        """Check all that `fit` is given, and make of it what the library trains on."""
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
+        _check_fraction(self.validation_fraction, groups)
         library, inner = self._clone_estimator()
-        train_X = self._check_X(X, library, reset=True)
-        classes, codes = encode_columns(y)
-        _check_rows("y", len(codes), "X", train_X)
-        if codes.ndim == 2 and not library.MULTILABEL:
+        fit_params = dict(fit_params)
+        given = eval_pairs(eval_set, fit_params)
+        seen = type(self)(**self.get_params(deep=False))  # scikit-learn notes on it what X looks like
+        table = seen._features(X, library, reset=True)
+        classes, codes = classes_and_codes(y)
+        _check_rows("y", len(codes), "X", table)
+        if codes.ndim == 2 and not library.takes_label_columns:
             raise ValueError(
-                f"y has shape {codes.shape}, but {_title(library)} trains one label a row: train a model a label with "
+                f"y has shape {codes.shape}, but {library.title} trains one label a row: train a model a label with "
                 "sklearn.multioutput.MultiOutputClassifier(FocalClassifier(...)), or pass an XGBClassifier"
             )
-        weight = check_sample_weight(sample_weight, len(codes))
+        weight = row_weights(sample_weight, len(codes))
         loss = self._make_loss(classes, _totals(codes, weight))
         weight = self._combine_weights(inner, y, weight)
-        _check_weighted_classes(weight, classes, codes)
-        fit_params = self._earlier_models(fit_params, library, loss, classes)
-        pairs = self._check_eval_set(eval_set, fit_params, X, y, train_X, codes, classes, library)
+        seen._replace_earlier_model(fit_params, library, loss, classes)
+        pairs = None if given is None else seen._encoded_pairs(given, X, y, table, codes, classes, library)
         n_outputs = codes.shape[1] if codes.ndim == 2 else loss.n_outputs
-        _check_per_row(fit_params, n_outputs, len(codes), pairs)
-        library.fit_estimator(inner, loss, train_X, codes, weight, pairs, fit_params)
-        self.estimator_ = inner
-        self.classes_ = classes
-        self.loss_ = loss
-        self.evals_result_ = library.evals_result(inner)
-        self.best_iteration_ = library.best_iteration(inner)
+        _check_per_row(fit_params, library, n_outputs, len(codes), pairs or [])
+        training = _Training(library, inner, loss, classes, table, codes, weight, pairs, fit_params)
+        if self.validation_fraction is not None and pairs is None:
+            training = training.with_rows_held_out(self.validation_fraction, groups)
+        _check_weighted_classes(training.weight, classes, training.codes)
+        return training
 
     def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
         """Margins of the trees, start included: log-odds, or log-probabilities up to a constant for many classes.
@@ -231,13 +277,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,), or (n, K) for more than two classes
         """
         check_is_fitted(self)
-        for name in _OTHER_PREDICTIONS & set(predict_params):
+        library = library_of(self.estimator_)
+        for name in library.other_predictions & set(predict_params):
             raise TypeError(
                 f"{name}={predict_params[name]!r} asks for something other than this method gives: leave it out, or "
                 "call predict of estimator_"
             )
-        library = library_of(self.estimator_)
-        X = self._check_X(X, library, reset=False)
+        X = self._features(X, library, reset=False)
         margins: FloatArray = library.predict_margins(self.estimator_, X, predict_params)
         return margins
 
@@ -282,7 +328,11 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         """Importance of each feature, as the inner estimator counts it; ndarray of shape (`n_features_in_`,)."""
         check_is_fitted(self)
         importances: AnyArray = self.estimator_.feature_importances_
-        return importances
+        if importances.ndim == 1:
+            return importances
+        # Of a linear model, a coefficient for each class: their sizes together.
+        sizes: AnyArray = np.abs(importances).sum(axis=1)
+        return sizes / (sizes.sum() or 1.0)
 
     @property
     def n_rounds_(self) -> int:
@@ -402,30 +452,20 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 ) from error
             estimator = LGBMClassifier()
         library = library_of(estimator)
-        with warnings.catch_warnings():
-            # XGBRFClassifier warns of its deprecation each time it is built; whoever passed it has been told.
-            warnings.simplefilter("ignore", FutureWarning)
-            inner = clone(estimator)
+        inner = clone(estimator)
+        for name in ("callbacks", "eval_metric"):
+            if (own := getattr(estimator, name, None)) is not None:
+                inner.set_params(**{name: _shared(own, getattr(inner, name))})
         library.check_estimator(inner)
         return library, inner
 
-    def _check_X(self, X: Any, library: Adapter, *, reset: bool) -> Any:
-        """Features as the boosters take them: data frames as they are, all else as arrays or sparse matrices."""
-        refuse_unreadable(X, "X")
-        if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
-            validate_data(self, X, skip_check_array=True, reset=reset)
-            if not len(X):
-                raise ValueError(
-                    f"Found data frame with 0 sample(s) (columns {list(X.columns)[:5]}); pass at least one row"
-                )
+    def _features(self, X: Any, library: Adapter, *, reset: bool, name: str = "X") -> Any:
+        """Features as the library takes them: data frames as they are, all else as arrays or sparse matrices."""
+        X = feature_table(X, name, self)
+        validate_data(self, X, skip_check_array=True, reset=reset)
+        if hasattr(X, "columns"):
             library.check_frame(X)
-            return X
-        if getattr(getattr(X, "dtype", None), "kind", "") == "c":  # check_array would print the table
-            raise ValueError(
-                f"Complex data not supported: X has dtype {X.dtype}; pass real and imaginary parts as columns"
-            )
-        X = validate_data(self, X, reset=reset, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=self)
-        return check_features(X)
+        return X
 
     def _make_loss(
         self, classes: np.ndarray | list[np.ndarray], totals: np.ndarray
@@ -439,18 +479,24 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         else:
             gamma = _resolve(self.gamma, "gamma", classes)
             alpha = _resolve_alpha(self.alpha, classes, totals)
-        return make_loss(len(classes), gamma=gamma, alpha=alpha, hessian=self.hessian, max_step=self.max_step)
+        loss = make_loss(len(classes), gamma=gamma, alpha=alpha, hessian=self.hessian, max_step=self.max_step)
+        if isinstance(loss.alpha, float) and loss.alpha != 0.5 and classes.dtype.kind not in "biuf":
+            other, last = classes.tolist()
+            warnings.warn(
+                f"alpha={alpha!r} weighs {last!r}, the last of {[other, last]} in sorted order and no more positive "
+                f"than that; to say which class is meant pass alpha={{{other!r}: {1 - loss.alpha:.12g}, {last!r}: "
+                f"{loss.alpha:.12g}}}",
+                UserWarning,
+                stacklevel=4,
+            )
+        return loss
 
-    def _earlier_models(self, fit_params: dict[str, Any], library: Adapter, loss: Any, classes: Any) -> dict[str, Any]:
-        """Arguments of fit with what the library continues from in place of what the user gave."""
-        return {
-            name: self._earlier_model(name, value, library, loss, classes)
-            if name in names("earlier") and value is not None
-            else value
-            for name, value in fit_params.items()
-        }
-
-    def _earlier_model(self, name: str, earlier: Any, library: Adapter, loss: Any, classes: Any) -> Any:
+    def _replace_earlier_model(self, fit_params: dict[str, Any], library: Adapter, loss: Any, classes: Any) -> None:
+        """Put the booster to continue in the place of the model that the user gave."""
+        name = library.model_argument
+        earlier = fit_params.get(name)
+        if earlier is None:
+            return
         if isinstance(earlier, (str, os.PathLike)) and zipfile.is_zipfile(earlier):
             earlier = load(earlier)
         if isinstance(earlier, FocalClassifier):
@@ -470,7 +516,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             labels = _as_list(getattr(earlier, "classes_", classes))
             if labels != list(range(len(labels))):  # of an estimator on encoded labels they say nothing
                 _check_same("classes_", labels, _as_list(classes), name)
-        return library.check_earlier(earlier, loss, self.n_features_in_)
+        fit_params[name] = library.model_to_continue(earlier, loss, self.n_features_in_)
 
     def _combine_weights(self, inner: Any, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         """Sample weights times the inner estimator's own class_weight, which it would apply to encoded labels."""
@@ -500,41 +546,133 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             stacklevel=3,
         )
 
-    def _check_eval_set(
+    def _encoded_pairs(
         self,
-        eval_set: Any,
-        fit_params: dict[str, Any],
+        given: list[tuple[Any, Any]],
         X: Any,
         y: Any,
-        train_X: Any,
+        table: Any,
         codes: np.ndarray,
         classes: np.ndarray | list[np.ndarray],
         library: Adapter,
-    ) -> list[tuple[Any, np.ndarray]] | None:
+    ) -> list[tuple[Any, np.ndarray]]:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
-        given = _eval_pairs(eval_set, fit_params)
-        if given is None:
-            return None
         pairs = []
+        known = classes[0] if isinstance(classes, list) else classes
         for i, pair in enumerate(given):
             if pair[0] is X and pair[1] is y:
-                pairs.append((train_X, codes))
+                pairs.append((table, codes))
                 continue
-            labels = _eval_labels(pair[1], codes, i)
-            known = classes[0] if isinstance(classes, list) else classes
-            _check_known(labels.ravel(), known, i)
-            features = self._check_X(pair[0], library, reset=False)
+            labels = eval_labels(pair[1], codes.shape, i)
+            check_known(labels.ravel(), known, i)
+            features = self._features(pair[0], library, reset=False, name=f"X of eval_set[{i}]")
             _check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
             pairs.append((features, np.searchsorted(known, labels)))
         return pairs
 
 
-# Arguments of predict that make it return something else than margins.
-_OTHER_PREDICTIONS = {one for words in names("other_predictions") for one in words}
+@dataclass(frozen=True)
+class _Training:
+    """What `fit` has made of its arguments before the first round."""
+
+    library: Adapter
+    estimator: Any
+    loss: BinaryFocalLoss | MulticlassFocalLoss
+    classes: Any
+    X: Any
+    codes: NDArray[np.int64]
+    weight: NDArray[np.float64] | None
+    eval_set: list[tuple[Any, NDArray[np.int64]]] | None
+    fit_params: dict[str, Any]
+
+    def with_rows_held_out(self, fraction: float, groups: Any) -> _Training:
+        """The same with a part of the rows as evaluation set, which stops training early."""
+        library = self.library
+        held, kept = _split(self.codes, fraction, groups, getattr(self.estimator, "random_state", None))
+        lost = sorted(set(self.codes.ravel().tolist()) - set(self.codes[kept].ravel().tolist()))
+        if lost:
+            raise ValueError(
+                f"validation_fraction={fraction!r} holds out all rows of {np.ravel(self.classes)[lost].tolist()}, "
+                "which are in one group: pass an eval_set"
+            )
+        fit_params = library.stopping_arguments(self.estimator, self.fit_params, _PATIENCE)
+        if self.weight is not None:
+            fit_params[library.eval_weights_argument] = [self.weight[held]]
+        name = library.margins_argument
+        if fit_params.get(name) is not None:
+            margins = np.asarray(fit_params[name])
+            if len(margins) != len(self.codes):
+                raise ValueError(
+                    f"{name} has shape {margins.shape}, which does not say what belongs to the {len(self.codes)} rows "
+                    "of which validation_fraction holds some out: pass one row of margins for each"
+                )
+            fit_params.update({name: margins[kept], library.eval_margins_argument: [margins[held]]})
+        return replace(
+            self,
+            X=_safe_indexing(self.X, kept),
+            codes=self.codes[kept],
+            weight=None if self.weight is None else self.weight[kept],
+            eval_set=[(_safe_indexing(self.X, held), self.codes[held])],
+            fit_params=fit_params,
+        )
 
 
-def _title(library: Adapter) -> str:
-    return LIBRARIES[library.__name__.rpartition(".")[2]].title
+def _check_fraction(fraction: Any, groups: Any) -> None:
+    if fraction is None and groups is not None:
+        raise ValueError("groups say which rows validation_fraction may not divide, but that is None: set it, e.g. 0.1")
+    if fraction is not None and (
+        isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < float(fraction) < 1
+    ):
+        raise ValueError(
+            f"validation_fraction={fraction!r} is not a number between 0 and 1; 0.1 holds out a tenth of the rows for "
+            "early stopping, None holds out nothing"
+        )
+
+
+def _split(
+    codes: NDArray[np.int64], fraction: float, groups: Any, seed: Any
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to hold out and to train on: of each class its share, but none of a class that has only one row."""
+    if isinstance(seed, np.random.Generator):
+        seed = int(seed.integers(2**31))
+    random_state = check_random_state(0 if seed is None else seed)
+    rows = np.arange(len(codes))
+    try:
+        if groups is not None:
+            held = _grouped(codes, fraction, groups, random_state)
+        else:
+            single = codes.ndim == 1 and np.bincount(codes)[codes] == 1
+            several = rows[~single] if codes.ndim == 1 else rows
+            strata = codes[several] if codes.ndim == 1 else None
+            held = train_test_split(several, test_size=fraction, stratify=strata, random_state=random_state)[1]
+    except ValueError as error:
+        raise ValueError(
+            f"validation_fraction={fraction!r} cannot be held out of {len(codes)} rows: {error}; choose another "
+            "fraction, or pass an eval_set"
+        ) from error
+    held = np.sort(held)
+    return held, np.setdiff1d(rows, held)
+
+
+def _grouped(codes: NDArray[np.int64], fraction: float, groups: Any, random_state: Any) -> NDArray[np.int64]:
+    groups = np.asarray(groups)
+    if groups.shape != codes.shape[:1]:
+        raise ValueError(f"groups has shape {groups.shape}, but there are {len(codes)} rows: pass one group a row")
+    n_folds = min(20, len(np.unique(groups)))
+    strata = codes if codes.ndim == 1 else np.zeros(len(codes), dtype=np.int64)
+    counts = np.bincount(strata)
+    # Classes with fewer rows than there are folds cannot be in each.
+    strata = np.where(counts[strata] < n_folds, counts.argmax(), strata)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state).split(codes, strata, groups)
+    n_held = min(max(1, round(fraction * n_folds)), n_folds - 1)
+    return np.concatenate([test for _, test in folds][:n_held])
+
+
+def _shared(own: Any, copied: Any) -> Any:
+    """A user's object in place of its copy, which would keep what it collects; those of a library start afresh."""
+    if isinstance(own, (list, tuple)):
+        return [_shared(*pair) for pair in zip(own, copied, strict=True)]
+    return copied if type(own).__module__.partition(".")[0] in LIBRARIES else own
 
 
 def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
@@ -548,16 +686,16 @@ def _as_list(classes: Any) -> Any:
     return np.asarray(classes).tolist()
 
 
-def _check_per_row(fit_params: dict[str, Any], n_outputs: int, n: int, pairs: list[Any] | None) -> None:
+def _check_per_row(fit_params: dict[str, Any], library: Adapter, n_outputs: int, n: int, pairs: list[Any]) -> None:
     """Check weights and margins that go to the library under its own names."""
-    for name in names("start_margins"):
-        check_start_margins(fit_params.get(name), n, n_outputs, name)
-    for name in names("eval_weights"):
-        for i, weight in per_eval_set(fit_params.get(name), pairs, name):
-            check_sample_weight(weight, len(pairs[i][1]) if pairs else 0, f"{name}[{i}]")
-    for name in names("eval_start_margins"):
-        for i, margins in per_eval_set(fit_params.get(name), pairs, name):
-            check_start_margins(margins, len(pairs[i][1]) if pairs else 0, n_outputs, f"{name}[{i}]")
+    name = library.margins_argument
+    check_start_margins(fit_params.get(name), n, n_outputs, name)
+    name = library.eval_weights_argument
+    for i, weight in per_eval_set(fit_params.get(name), len(pairs), name):
+        row_weights(weight, len(pairs[i][1]), f"{name}[{i}]")
+    name = library.eval_margins_argument
+    for i, margins in per_eval_set(fit_params.get(name), len(pairs), name):
+        check_start_margins(margins, len(pairs[i][1]), n_outputs, f"{name}[{i}]")
 
 
 def _check_rows(name: str, n: int, other: str, X: Any) -> None:
@@ -588,69 +726,10 @@ def _check_weighted_classes(weight: np.ndarray | None, classes: Any, codes: np.n
         )
 
 
-def _eval_labels(y: Any, codes: np.ndarray, i: int) -> np.ndarray:
-    """Labels of an evaluation set, as many columns as those of training have."""
-    labels = check_indicator(y)
-    if labels is None:
-        labels = check_labels(y, f"y of eval_set[{i}]")
-    if labels.shape[1:] != codes.shape[1:]:
-        raise ValueError(
-            f"the labels of eval_set[{i}] have shape {labels.shape}, but y has shape {codes.shape}: "
-            "pass the same columns"
-        )
-    return labels
-
-
-def _unseen(labels: np.ndarray, classes: np.ndarray) -> list[Any]:
-    """Labels that are no classes; those of another type never are."""
-    known = set(classes.tolist())
-    return [label for label in dict.fromkeys(labels.tolist()) if label not in known]
-
-
-def _pairs_of(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
-    if eval_X is None or eval_y is None:
-        missing = "eval_X" if eval_X is None else "eval_y"
-        raise ValueError(f"{missing} is None, but eval_X and eval_y belong together: pass both, or eval_set=[(X, y)]")
-    if not isinstance(eval_X, tuple):
-        return [(eval_X, eval_y)]
-    if not isinstance(eval_y, tuple) or len(eval_X) != len(eval_y):
-        count = len(eval_y) if isinstance(eval_y, tuple) else f"no tuple ({type(eval_y).__name__})"
-        raise ValueError(f"eval_X holds {len(eval_X)} sets, but eval_y {count}: pass tuples of the same length")
-    return list(zip(eval_X, eval_y, strict=True))
-
-
-def _eval_pairs(eval_set: Any, fit_params: dict[str, Any]) -> list[tuple[Any, Any]] | None:
-    """Evaluation sets as a list of pairs; ``eval_X`` and ``eval_y`` leave `fit_params` for it."""
-    if "eval_X" in fit_params or "eval_y" in fit_params:
-        if eval_set is not None:
-            raise ValueError("validation data are given twice, by eval_set and by eval_X and eval_y: keep one")
-        eval_set = _pairs_of(fit_params.pop("eval_X", None), fit_params.pop("eval_y", None))
-    if eval_set is None:
-        return None
-    if isinstance(eval_set, tuple) and len(eval_set) == 2 and not isinstance(eval_set[0], tuple):
-        eval_set = [eval_set]
-    if not isinstance(eval_set, Iterable) or isinstance(eval_set, (str, Mapping)):
-        raise ValueError(f"eval_set={eval_set!r} is not a list of pairs (X, y); pass eval_set=[(X_val, y_val)]")
-    eval_set = list(eval_set)
-    for i, pair in enumerate(eval_set):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"eval_set[{i}] is not a pair (X, y); pass eval_set=[(X_val, y_val)]")
-    return [tuple(pair) for pair in eval_set]
-
-
-def _check_known(labels: np.ndarray, classes: np.ndarray, i: int) -> None:
-    unseen = _unseen(labels, classes)
-    if unseen:
-        raise ValueError(
-            f"the labels of eval_set[{i}] hold {unseen[:5]}, which y does not: the classes are "
-            f"{classes.tolist()[:20]}; remove those rows, or train on data that has them"
-        )
-
-
 def _takes_labels(estimator: Any) -> bool:
     """Whether an estimator trains on y of shape (n, K)."""
     try:
-        return estimator is not None and library_of(estimator).MULTILABEL
+        return estimator is not None and library_of(estimator).takes_label_columns
     except TypeError:
         return False
 
@@ -662,19 +741,13 @@ def _of_labels(name: str, value: Any) -> Any:
             f"{name}={value!r} is not known for y of several columns: pass one number or one pair (no, yes) for all of "
             "them, or train a model a label with sklearn.multioutput.MultiOutputClassifier"
         )
-    return _by_position(value)
-
-
-def _by_position(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.ndim:
-        return tuple(value.tolist())
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else value
+    return value
 
 
 def _resolve(value: Any, name: str, classes: np.ndarray) -> Any:
     """What a loss takes for gamma or alpha, from what a user may give: by label, or as it is."""
     if not isinstance(value, Mapping):
-        return _by_position(value)
+        return value
     if set(value) != set(classes.tolist()):
         raise ValueError(
             f"{name} has values for {sorted(value, key=str)}, but the classes are {classes.tolist()}: give one for each"
@@ -691,7 +764,7 @@ def _resolve_alpha(alpha: Any, classes: np.ndarray, totals: np.ndarray) -> Any:
             empty = classes[totals == 0].tolist()
             raise ValueError(f"alpha='balanced' needs weight in every class, but {empty} have only weights of zero")
         return tuple(totals.sum() / (len(classes) * totals))
-    if isinstance(alpha, Real) and not isinstance(alpha, bool) and len(classes) > 2:
+    if len(classes) > 2 and isinstance(by_position(alpha), Real) and not isinstance(alpha, bool):
         raise ValueError(
             f"alpha={alpha!r} is one number, but there are {len(classes)} classes: pass one weight per class, a "
             "mapping from label to weight, or 'balanced'"

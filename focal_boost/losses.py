@@ -12,27 +12,24 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from focal_boost._loss_checks import (
-    check_class_weights,
-    check_gamma,
-    check_hessian,
-    check_labels,
-    check_link,
-    check_margins,
-    check_max_step,
-    check_out,
+from focal_boost._checks import (
+    check_choice,
+    check_no_mask,
     check_overlap,
-    check_threads,
-    check_weight_range,
-    check_weights,
-    refuse_mask,
+    class_weight_values,
+    code_array,
+    gamma_values,
+    margin_array,
+    output_array,
+    step_bound,
+    thread_count,
     total_weight,
+    weight_array,
 )
 from focal_boost._typing import FloatArray, Hessian, Link
 from focal_boost.kernels import active as kernels
@@ -127,10 +124,10 @@ class _FocalLoss:
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight)
-        z = check_margins(raw_prediction, self.n_outputs, kind)
+        z = margin_array(raw_prediction, self.n_outputs, kind)
         if not len(z):
             raise ValueError("raw_prediction has no rows, and the mean loss of nothing is not defined")
-        weight = check_weights(sample_weight, len(z), kind)
+        weight = weight_array(sample_weight, len(z), kind=kind)
         losses = self.loss(y_true, z, weight, kind.arrays.empty(self._label_shape(z)), n_threads, intercept=intercept)
         total = len(z) if weight is None else total_weight(weight)
         return float(losses.sum() / (total * (losses.size // len(z))))
@@ -174,12 +171,12 @@ class _FocalLoss:
             If shapes disagree or a label or weight is not allowed.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, loss_out)
-        z = check_margins(raw_prediction, self.n_outputs, kind)
-        y = check_labels(y_true, self._label_shape(z), kind)
-        weight = check_weights(sample_weight, len(z), kind, in_kernel=True)
+        z = margin_array(raw_prediction, self.n_outputs, kind)
+        y = code_array(y_true, self._label_shape(z), kind)
+        weight = weight_array(sample_weight, len(z), kind=kind, in_kernel=True)
         shape = self._label_shape(z)
         out: FloatArray = kind.arrays.empty(shape, dtype=z.dtype) if loss_out is None else loss_out
-        out = check_out(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
+        out = output_array(out, "loss_out", np.broadcast_to(np.float32(0), shape), kind)
         if loss_out is not None and kind.arrays is np:
             check_overlap({"loss_out": out}, {"raw_prediction": z, "y_true": y, "sample_weight": weight})
         z, offset = self._offset(intercept, z, kind)
@@ -236,11 +233,11 @@ class _FocalLoss:
             If shapes disagree, a label or weight is not allowed, or an output array is read-only.
         """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, gradient_out, hessian_out)
-        z = check_margins(raw_prediction, self.n_outputs, kind)
-        y = check_labels(y_true, self._label_shape(z), kind)
-        weight = check_weights(sample_weight, len(z), kind, in_kernel=True)
-        gradient = check_out(gradient_out, "gradient_out", z, kind)
-        hessian = check_out(hessian_out, "hessian_out", z, kind)
+        z = margin_array(raw_prediction, self.n_outputs, kind)
+        y = code_array(y_true, self._label_shape(z), kind)
+        weight = weight_array(sample_weight, len(z), kind=kind, in_kernel=True)
+        gradient = output_array(gradient_out, "gradient_out", z, kind)
+        hessian = output_array(hessian_out, "hessian_out", z, kind)
         if kind.arrays is np and (gradient_out is not None or hessian_out is not None):
             check_overlap(
                 {"gradient_out": gradient, "hessian_out": hessian},
@@ -341,7 +338,7 @@ class _FocalLoss:
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
         if self.link == "focal":
-            z = check_margins(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
+            z = margin_array(raw_prediction, self.n_outputs, _kernels_for(y_true, raw_prediction, sample_weight))
             raw_prediction, intercept = self._log_odds(z, n_threads, intercept), None
         # At gamma 0 both links are the same; the paper's needs no inverse.
         log_loss = self._plain(gamma=0.0, link="focal")
@@ -379,7 +376,7 @@ class _FocalLoss:
             If it has another shape or is not finite.
         """
         shape = () if self.n_outputs == 1 else (self.n_outputs,)
-        refuse_mask(intercept, "intercept")
+        check_no_mask(intercept, "intercept")
         try:
             margin = np.zeros(shape) if intercept is None else np.array(intercept, dtype=np.float64)
         except (TypeError, ValueError):
@@ -449,7 +446,7 @@ class _FocalLoss:
             # The log loss: p is softmax(f + log w), in closed form.
             parameters, shift = _log_loss(parameters)
             offset = offset if shift is None else shift if offset is None else shift + offset
-        kind.run(operation, parameters, *inputs, flat, check_threads(n_threads), offset, hessian_scale)
+        kind.run(operation, parameters, *inputs, flat, thread_count(n_threads), offset, hessian_scale)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
                 out[...] = values.reshape(out.shape)
@@ -470,6 +467,20 @@ def _log_loss(parameters: Parameters) -> tuple[Parameters, Any]:
     log_weight -= log_weight[0]
     shift = log_weight[1] if parameters.binary else log_weight
     return replace(parameters, logit=False), shift if log_weight.any() else None
+
+
+def _labels_and_weights(y_true: Any, sample_weight: Any, kind: Any) -> tuple[Any, Any]:
+    """Encoded labels of at least one row, and weights in double precision that are not all zero, or None."""
+    y = code_array(y_true, None, kind)
+    if not y.size:
+        raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
+    if not y.ndim:
+        raise ValueError(f"y_true={y_true!r} is one label: pass an array of them, one a row")
+    weight = weight_array(sample_weight, len(y), kind=kind)
+    if weight is None:
+        return y, None
+    total_weight(weight)
+    return y, weight.astype(np.float64)
 
 
 def _class_shares(y: Any, weight: Any, n_classes: int, kind: Any) -> NDArray[np.float64]:
@@ -540,21 +551,7 @@ class BinaryFocalLoss(_FocalLoss):
     _parameters: Parameters = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.alpha is None:
-            weights: tuple[float, ...] = (1.0, 1.0)
-            alpha: Any = None
-        elif isinstance(self.alpha, Real):
-            alpha = float(self.alpha)
-            if isinstance(self.alpha, bool) or not 0 < alpha < 1:
-                raise ValueError(
-                    f"alpha={self.alpha!r} is not in (0, 1): a number weighs the positive class with alpha and the "
-                    "rest with 1 - alpha; for free weights pass the pair (w_0, w_1)"
-                )
-            weights = (1.0 - alpha, alpha)
-        else:
-            alpha = weights = check_class_weights(self.alpha, 2)
-        check_weight_range(self.alpha, weights)
-        _freeze(self, 2, alpha, weights)
+        _freeze(self, 2)
 
     def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
         """Margin of the constant that minimises the weighted mean loss: where boosting should start.
@@ -579,18 +576,13 @@ class BinaryFocalLoss(_FocalLoss):
             If there are no rows, a label or weight is not allowed, or all weights are zero.
         """
         kind = _kernels_for(y_true, sample_weight)
-        y = kind.asarray(y_true)
-        if y.ndim == 2 and y.shape[1] > 1:
+        y, weight = _labels_and_weights(y_true, sample_weight, kind)
+        if y.ndim == 2:
             return np.array([self.fit_intercept_only(label, sample_weight) for label in y.T])
-        y = check_labels(y, (len(y) if y.ndim else 0,), kind)
-        weight = check_weights(sample_weight, len(y), kind)
-        if not len(y):
-            raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
         if not (y.min() >= 0 and y.max() <= 1):
             raise ValueError(f"y_true ranges from {y.min()} to {y.max()}, but binary labels must lie in [0, 1]")
-        if weight is not None:
-            total_weight(weight)
-        share = min(max(float(kind.arrays.average(y, weights=weight)), _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
+        share = float(kind.arrays.average(y.astype(np.float64), weights=weight))
+        share = min(max(share, _SHARE_FLOOR), 1.0 - _SHARE_FLOOR)
         log_odds = math.log(share) - math.log1p(-share)
         if self.link == "logit":
             return log_odds
@@ -612,7 +604,7 @@ class BinaryFocalLoss(_FocalLoss):
             undoes gamma and alpha (Charoenphakdee et al., 2021).
         """
         kind = _kernels_for(raw_prediction)
-        z = check_margins(raw_prediction, 1, kind)
+        z = margin_array(raw_prediction, 1, kind)
         logit = self._log_odds(z) if self.link == "focal" else z.astype(np.float64)
         if z.ndim == 2:
             of_labels: FloatArray = kind.sigmoid(logit).astype(z.dtype, copy=False)
@@ -681,9 +673,7 @@ class MulticlassFocalLoss(_FocalLoss):
         k = self.n_classes
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 2:
             raise ValueError(f"n_classes={k!r} is not an integer >= 2; pass the number of classes")
-        alpha = None if self.alpha is None else check_class_weights(self.alpha, int(k))
-        check_weight_range(self.alpha, alpha or ())
-        _freeze(self, int(k), alpha, alpha or (1.0,) * int(k), n_outputs=int(k))
+        _freeze(self, int(k), n_outputs=int(k))
 
     def fit_intercept_only(self, y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> NDArray[np.float64]:
         """Margins of the constant that minimises the weighted mean loss: where boosting should start.
@@ -708,13 +698,7 @@ class MulticlassFocalLoss(_FocalLoss):
             If there are no rows, a label or weight is not allowed, or all weights are zero.
         """
         kind = _kernels_for(y_true, sample_weight)
-        y = kind.asarray(y_true)
-        y = check_labels(y, (len(y) if y.ndim else 0,), kind)
-        weight = check_weights(sample_weight, len(y), kind)
-        if not len(y):
-            raise ValueError("y_true has no rows: there is nothing to fit an intercept to")
-        if weight is not None:
-            total_weight(weight)
+        y, weight = _labels_and_weights(y_true, sample_weight, kind)
         # The kernels refuse labels that are no classes; a constant margin makes that one cheap pass.
         log_loss = MulticlassFocalLoss(self.n_classes, gamma=0.0, link="focal")
         log_loss.loss(y, kind.arrays.broadcast_to(kind.arrays.zeros(1), (len(y), self.n_classes)))
@@ -740,7 +724,7 @@ class MulticlassFocalLoss(_FocalLoss):
             probabilities for which the margins are best, which undoes gamma and alpha (Charoenphakdee et al., 2021).
         """
         kind = _kernels_for(raw_prediction)
-        z = check_margins(raw_prediction, self.n_outputs, kind)
+        z = margin_array(raw_prediction, self.n_outputs, kind)
         logits = self._log_odds(z) if self.link == "focal" else z.astype(np.float64).clip(-1e300, 1e300)
         proba: FloatArray = kind.softmax(logits).astype(z.dtype, copy=False)
         return proba
@@ -771,20 +755,26 @@ def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | Multiclass
     return BinaryFocalLoss(**parameters) if n_classes == 2 else MulticlassFocalLoss(n_classes, **parameters)
 
 
-def _freeze(loss: Any, n_classes: int, alpha: Any, class_weight: tuple[float, ...], **others: Any) -> None:
+_LINKS = {"logit": "margins are log-odds", "focal": "margins are those of the paper"}
+_HESSIANS = {"expected": "always positive", "exact": "signed"}
+
+
+def _freeze(loss: Any, n_classes: int, **others: Any) -> None:
     """Check the parameters that both losses have, and store all of them in a frozen dataclass."""
-    gamma = check_gamma(loss.gamma, n_classes)
-    max_step = check_max_step(loss.max_step)
-    hessian, link = check_hessian(loss.hessian), check_link(loss.link)
+    is_binary = isinstance(loss, BinaryFocalLoss)
+    gamma, max_step = gamma_values(loss.gamma, n_classes), step_bound(loss.max_step)
+    alpha, class_weight = class_weight_values(loss.alpha, n_classes, binary=is_binary)
+    check_choice("hessian", loss.hessian, _HESSIANS)
+    check_choice("link", loss.link, _LINKS)
     of_each = gamma if isinstance(gamma, tuple) else (gamma,) * n_classes
     parameters = Parameters(
-        binary=isinstance(loss, BinaryFocalLoss),
-        logit=link == "logit",
+        binary=is_binary,
+        logit=loss.link == "logit",
         gamma=tuple(value if value >= _SMALLEST_GAMMA else 0.0 for value in of_each),
         class_weight=class_weight,
-        expected=hessian == "expected",
+        expected=loss.hessian == "expected",
         max_step=math.inf if max_step is None else max_step,
     )
-    checked = {"gamma": gamma, "alpha": alpha, "hessian": hessian, "max_step": max_step, "link": link}
+    checked = {"gamma": gamma, "alpha": alpha, "max_step": max_step}
     for name, value in {**checked, "n_classes": n_classes, "_parameters": parameters, **others}.items():
         object.__setattr__(loss, name, value)
