@@ -1,21 +1,29 @@
 """What a library's adapter provides, and which libraries have one: the seam where a booster is added.
 
-An adapter is the module of this package with the name of its library. Those who call it (`classifier`,
-`model_selection`, `_saving`, `dask`) know nothing else of the library; its row in `LIBRARIES` says what they need
-before they import it. This module imports no library.
+Each library has a room, the package of its name in this one: its objective, derived from `Objective`, and its adapter,
+derived from `Adapter`, by which the rest of the package works without a word of the library. This module imports no
+library.
 """
 
 from __future__ import annotations
 
+import abc
 import importlib
+import math
+import os
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from numbers import Real
+from typing import Any, ClassVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
 
+from focal_boost._checks import check_n_threads
+from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
-__all__ = ["LIBRARIES", "Adapter", "Library", "import_adapter", "library_of", "names"]
+__all__ = ["LIBRARIES", "Adapter", "Objective", "import_adapter", "library_of", "names"]
 
 
 @dataclass(frozen=True)
@@ -70,99 +78,6 @@ LIBRARIES = {
 }
 
 
-class Adapter(Protocol):
-    """The functions of an adapter. Their docstrings, in `focal_boost.xgboost`, give shapes and errors.
-
-    An error names the value, the problem and the way out, and is raised before anything is trained or changed.
-    """
-
-    __name__: str
-
-    MULTILABEL: bool
-    """Whether y may have shape (n, K), K labels that are each 0 or 1."""
-
-    MARGIN_DTYPE: Any
-    """Of what `predict_margins` returns."""
-
-    FocalObjective: Any
-    """The loss as the library wants it; `focal_boost._objective.Objective` holds what is the same for all."""
-
-    # For FocalClassifier
-
-    def check_estimator(self, estimator: Any) -> None:
-        """Refuse other kinds of estimators (TypeError), and parameters that would have no effect (ValueError)."""
-
-    def check_frame(self, X: Any) -> None:
-        """Refuse data frames that the library does not take and would not say so of before it trains."""
-
-    def check_earlier(self, earlier: Any, loss: BinaryFocalLoss | MulticlassFocalLoss, n_features: int) -> Any:
-        """Return the booster of a model, or of the file of one; refuse those whose margins mean something else."""
-
-    def fit_estimator(
-        self,
-        estimator: Any,
-        loss: BinaryFocalLoss | MulticlassFocalLoss,
-        X: Any,
-        y: np.ndarray,
-        sample_weight: np.ndarray | None,
-        eval_set: list[tuple[Any, np.ndarray]] | None,
-        fit_params: dict[str, Any],
-        *,
-        intercept: Any = None,
-        n_threads: int | None = None,
-    ) -> None:
-        """Fit a clone in place, from the best constant and at the scale of the log loss.
-
-        Afterwards it is an ordinary estimator with the user's own parameters, whose booster stands alone: intercept
-        included, link named. Each evaluation set is scored by the log loss unless other metrics are named.
-        """
-
-    def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> np.ndarray:
-        """Margins of shape (n,) or (n, K), up to the best round where training stopped early."""
-        ...
-
-    def evals_result(self, estimator: Any) -> dict[str, dict[str, list[float]]]:
-        """Metrics of each evaluation set in each round."""
-        ...
-
-    def best_iteration(self, estimator: Any) -> int | None:
-        """The best round as the library counts, None without early stopping."""
-
-    def n_rounds(self, estimator: Any) -> int:
-        """Number of rounds that predictions are made of, from 1."""
-        ...
-
-    def log_loss_name(self, n_classes: int) -> str:
-        """Name of the log loss among the metrics."""
-        ...
-
-    # For FocalClassifierCV
-
-    def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
-        """Refuse what keeps folds from choosing the number of rounds."""
-
-    def fold_arguments(
-        self, estimator: Any, n_classes: int, sample_weight: np.ndarray | None, patience: int | None
-    ) -> dict[str, Any]:
-        """Arguments of ``fit`` that weigh one evaluation set, score it by the log loss alone and stop by that."""
-        ...
-
-    def set_rounds(self, estimator: Any, n_rounds: int) -> None:
-        """Let an unfitted estimator train this many rounds."""
-
-    def stop_at(self, estimator: Any, n_rounds: int) -> None:
-        """Let a fitted estimator predict by its first rounds only."""
-
-    # For stored models
-
-    def booster_state(self, estimator: Any) -> dict[str, Any]:
-        """Return ``booster``, the library's own file as bytes, and plain data that the file does not hold."""
-        ...
-
-    def restore_booster(self, estimator: Any, state: dict[str, Any]) -> None:
-        """Give an estimator the booster that `booster_state` returned."""
-
-
 def names(what: str) -> tuple[str, ...]:
     """What each library calls a thing.
 
@@ -178,6 +93,9 @@ def names(what: str) -> tuple[str, ...]:
     return tuple(getattr(library, what) for library in LIBRARIES.values())
 
 
+Loss = BinaryFocalLoss | MulticlassFocalLoss
+
+
 def import_adapter(name: str) -> Adapter:
     """Import the adapter of a library in `LIBRARIES`, and with it the library.
 
@@ -189,13 +107,14 @@ def import_adapter(name: str) -> Adapter:
     Returns
     -------
     Adapter
+        The same object each time.
 
     Raises
     ------
     ImportError
         If the library is not installed.
     """
-    return cast(Adapter, importlib.import_module(f"focal_boost.{name}"))
+    return cast(Adapter, importlib.import_module(f"focal_boost.{name}").ADAPTER)
 
 
 def library_of(estimator: Any) -> Adapter:
@@ -222,3 +141,561 @@ def library_of(estimator: Any) -> Adapter:
     raise TypeError(
         f"estimator={estimator!r} is not an {', '.join(others)} or {last}; pass an instance of one of them, unfitted"
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Objectives
+
+
+class Objective(abc.ABC):
+    """A loss with a start margin, threads and a scale; what each is for stands in the classes derived from this one.
+
+    Stateless apart from its parameters, hence picklable and safe in threads.
+
+    Parameters
+    ----------
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    intercept : float, or array-like of shape (K,), default=None
+    n_threads : int or None, default=None
+    scale : float, ndarray of shape (K,) for K labels, or None, default=None
+
+    Raises
+    ------
+    TypeError
+        If `loss` is not one of the two losses.
+    ValueError
+        If the intercept is not finite or has the wrong shape, or the scale is not positive.
+    """
+
+    # Whether one booster may train K labels that are each yes or no, with an intercept and a scale for each.
+    _takes_labels: ClassVar[bool]
+
+    # The library's name as its authors write it.
+    _title: ClassVar[str]
+
+    # The library's own table of features and labels, which its native interface hands over in the place of labels.
+    _data_class: ClassVar[Any]
+
+    def __init__(
+        self,
+        loss: Loss,
+        intercept: ArrayLike | None = None,
+        n_threads: int | None = None,
+        *,
+        scale: float | FloatArray | None = None,
+    ) -> None:
+        if not isinstance(loss, (BinaryFocalLoss, MulticlassFocalLoss)):
+            raise TypeError(f"loss={loss!r} is neither a BinaryFocalLoss nor a MulticlassFocalLoss: pass one of them")
+        self.loss: Loss = loss
+        self.intercept: Any = loss.check_intercept(intercept)
+        if loss.n_outputs == 1 and np.ndim(self.intercept) and not self._takes_labels:
+            raise ValueError(
+                f"intercept={intercept!r} has shape {self.intercept.shape}, one margin a label, but {self._title} "
+                "takes one label a row: train one model a label, for instance with "
+                "sklearn.multioutput.MultiOutputClassifier, or use XGBoost"
+            )
+        check_n_threads(n_threads)
+        self.n_threads: int | None = n_threads
+        if scale is None:
+            scale = loss.log_loss_scale(self.intercept)
+        per_label = isinstance(scale, np.ndarray) and scale.ndim == 1 and loss.n_outputs == 1 and self._takes_labels
+        if (
+            isinstance(scale, bool)
+            or not (per_label or isinstance(scale, Real))
+            or not np.all((scale > 0) & (scale < math.inf))
+        ):
+            raise ValueError(
+                f"scale={scale!r} is not a positive number; 1.0 leaves the loss as it is, None is the scale of the "
+                "log loss"
+            )
+        self.scale: Any = np.array(scale) if per_label else float(scale)
+
+    def __repr__(self) -> str:
+        scale = "" if np.all(self.scale == 1.0) else f", scale={self.scale!r}"
+        return f"FocalObjective({self.loss!r}, intercept={self.intercept!r}{scale})"
+
+    @property
+    @abc.abstractmethod
+    def params(self) -> dict[str, Any]:
+        """What the booster must be told besides the objective itself."""
+
+    @property
+    @abc.abstractmethod
+    def _softmax_scale(self) -> float:
+        """Factor of the library's own softmax objective on the diagonal of the curvature."""
+
+    @abc.abstractmethod
+    def _labels_weights_threads(self, data: Any) -> tuple[Any, Any, int | None]:
+        """What the library's own table holds, weights that are not there being None."""
+
+    def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, int | None]:
+        """Labels, margins, weights and threads from either convention of calling."""
+        if not isinstance(y_pred, self._data_class):
+            if (root := type(y_pred).__module__.partition(".")[0]) in LIBRARIES:
+                raise TypeError(
+                    f"this objective was given a {type(y_pred).__name__}, which is another library's: pass "
+                    f"focal_boost.{root}.FocalObjective(loss) as the objective there"
+                )
+            return y_true, y_pred, sample_weight, self.n_threads
+        labels, weights, n_threads = self._labels_weights_threads(y_pred)
+        return labels, y_true, weights, n_threads if self.n_threads is None else self.n_threads
+
+    def _derivatives(
+        self, labels: Any, margins: Any, weights: Any, outputs: list[Any], n_threads: int | None, **offset: Any
+    ) -> tuple[Any, Any]:
+        """Gradient and curvature at the scale of the library, into arrays that are given."""
+        curvature = 1.0 if self.loss.n_outputs == 1 else self._softmax_scale
+        gradient, hessian = outputs
+        return self.loss.gradient_hessian(
+            labels,
+            margins,
+            weights,
+            gradient,
+            hessian,
+            n_threads,
+            hessian_scale=curvature,
+            scale=self.scale,
+            **offset,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Estimators
+
+
+class Adapter(abc.ABC):
+    """All that the rest of the package knows of a library.
+
+    An error names the value, the problem and the way out, and is raised before anything is trained or changed.
+    """
+
+    title: ClassVar[str]
+    """The library's name as its authors write it."""
+
+    model_argument: ClassVar[str]
+    """Argument of ``fit`` for a model to continue."""
+
+    margins_argument: ClassVar[str]
+    """Argument of ``fit`` for margins to start from, one a row (and output)."""
+
+    eval_margins_argument: ClassVar[str]
+    """Argument of ``fit`` for a list with the start margins of each evaluation set."""
+
+    eval_weights_argument: ClassVar[str]
+    """Argument of ``fit`` for a list with the weights of each evaluation set."""
+
+    prediction_arguments: ClassVar[frozenset[str]]
+    """Arguments of ``predict`` that margins can be made with; with others it returns something else, or ignores them."""
+
+    takes_label_columns: ClassVar[bool]
+    """Whether y may have shape (n, K), K labels that are each 0 or 1."""
+
+    margin_dtype: ClassVar[Any]
+    """Of what `predict_margins` returns."""
+
+    # The base class of the library's estimators, its boosters, what a model of it is called in errors, the beginnings
+    # of the names of its objectives whose margins are log-odds (of two classes, and of more), and the names of its
+    # log loss (likewise).
+    _model_class: ClassVar[Any]
+    _booster_class: ClassVar[Any]
+    _classifier_class: ClassVar[Any]
+    _log_odds_links: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
+    _log_losses: ClassVar[tuple[str, str]]
+
+    # For FocalClassifier
+
+    def check_estimator(self, estimator: Any) -> None:
+        """Refuse other kinds of estimators, and what focal loss would make the library ignore.
+
+        Parameters
+        ----------
+        estimator : object
+
+        Raises
+        ------
+        TypeError
+            If it is no classifier of the library.
+        ValueError
+            If a parameter would have no effect; the message names it and what to use instead.
+        """
+        if not isinstance(estimator, self._classifier_class):
+            classes = [name for library in LIBRARIES.values() for name in library.estimators]
+            raise TypeError(
+                f"estimator is a {type(estimator).__name__}, but focal loss is for classification: pass one of "
+                f"{', '.join(classes)}"
+            )
+        self._check_parameters(estimator.get_params())
+
+    @abc.abstractmethod
+    def _check_parameters(self, params: dict[str, Any]) -> None:
+        """Refuse parameters of an estimator that would have no effect."""
+
+    @abc.abstractmethod
+    def check_frame(self, X: Any) -> None:
+        """Refuse data frames that the library does not take and would not say so of before it trains.
+
+        Parameters
+        ----------
+        X : data frame of pandas, polars or Arrow
+
+        Raises
+        ------
+        ValueError
+            If there is a column that it does not take.
+        """
+
+    def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> Any:
+        """Booster of a model to continue, of a focal loss or of the library's own log loss.
+
+        Parameters
+        ----------
+        model : Booster, estimator, str or PathLike
+        loss : BinaryFocalLoss or MulticlassFocalLoss
+        n_features : int
+
+        Returns
+        -------
+        Booster
+
+        Raises
+        ------
+        TypeError
+            If it is no model of the library.
+        FileNotFoundError
+            If there is no file of that name.
+        ValueError
+            If its outputs or features are others than those of this training, its margins are no log-odds, or its
+            start is not in its margins.
+        """
+        name = self.model_argument
+        if not isinstance(model, (str, os.PathLike, self._booster_class, self._model_class)):
+            raise TypeError(
+                f"{name}={model!r} is no model to go on from: pass a Booster, an {self._classifier_class.__name__}, a "
+                "FocalClassifier of it, or the path of a saved one"
+            )
+        if isinstance(model, (str, os.PathLike)) and not os.path.exists(model):
+            raise FileNotFoundError(f"{name}={model!r} is not there; pass the path of a saved model")
+        booster = self._booster_of(model)
+        outputs, link, features = self._outputs_link_features(booster)
+        if outputs != loss.n_outputs:
+            raise ValueError(f"{name} has {outputs} outputs a row, but {loss!r} has {loss.n_outputs}")
+        links = self._log_odds_links[outputs > 1]
+        if not link.startswith(links):
+            raise ValueError(
+                f"{name} has the objective {link!r}, whose margins are no log-odds: continue a model of "
+                f"{' or '.join(links)}, or of a FocalObjective with its params"
+            )
+        if features != n_features:
+            raise ValueError(f"{name} has {features} features, but X has {n_features}")
+        return booster
+
+    @abc.abstractmethod
+    def _booster_of(self, model: Any) -> Any:
+        """Booster of an estimator or a file, or the booster itself."""
+
+    @abc.abstractmethod
+    def _outputs_link_features(self, booster: Any) -> tuple[int, str, int]:
+        """How many outputs and features a booster has, and the name of its link in the library's words."""
+
+    @abc.abstractmethod
+    def fit_estimator(
+        self,
+        estimator: Any,
+        loss: Loss,
+        X: Any,
+        y: AnyArray,
+        sample_weight: AnyArray | None,
+        eval_set: list[tuple[Any, AnyArray]] | None,
+        fit_params: dict[str, Any],
+        *,
+        intercept: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        """Fit a clone in place with a focal loss, from the best constant and at the scale of the log loss.
+
+        Afterwards it is an ordinary estimator with the user's own parameters, whose booster stands alone: intercept
+        included, link named. Each evaluation set is scored by the log loss unless other metrics are named.
+
+        Parameters
+        ----------
+        estimator : classifier of the library, or the one that trains it on a cluster
+            A clone that belongs to the caller.
+        loss : BinaryFocalLoss or MulticlassFocalLoss
+        X : array-like of shape (n, n_features)
+        y : ndarray of shape (n,), or (n, K) for K labels
+            Labels 0 to K - 1.
+        sample_weight : ndarray of shape (n,) or None
+        eval_set : list of (X, y) or None
+            A pair of the same objects as `X` and `y` is the training set.
+        fit_params : dict
+            Further arguments of ``estimator.fit``.
+        intercept : float or ndarray of shape (K,), default=None
+            Margin to start from; None fits it to `y`, which only arrays in memory allow.
+        n_threads : int or None, default=None
+            Threads of the objective; None is the number that the estimator was given.
+        """
+
+    @abc.abstractmethod
+    def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> FloatArray:
+        """Margins of a fitted estimator, up to the best round where training stopped early.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+        X : array-like of shape (n, n_features)
+        predict_params : dict
+            Further arguments of ``estimator.predict``.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, K), of `margin_dtype`
+        """
+
+    @abc.abstractmethod
+    def evals_result(self, estimator: Any) -> dict[str, dict[str, list[float]]]:
+        """Metrics of each evaluation set in each round; empty without one."""
+
+    @abc.abstractmethod
+    def best_iteration(self, estimator: Any) -> int | None:
+        """Return the best round as the library counts, None without early stopping."""
+
+    @abc.abstractmethod
+    def n_rounds(self, estimator: Any) -> int:
+        """Return the number of rounds that predictions are made of."""
+
+    @property
+    def MULTILABEL(self) -> bool:
+        return self.takes_label_columns
+
+    @property
+    def __name__(self) -> str:
+        return f"focal_boost.{self.title.lower()}"
+
+    def check_earlier(self, *arguments: Any) -> Any:
+        return self.model_to_continue(*arguments)
+
+    def log_loss_name(self, n_classes: int) -> str:
+        """Name of the log loss among the metrics."""
+        return self._log_losses[n_classes > 2]
+
+    @abc.abstractmethod
+    def stopping_arguments(self, estimator: Any, fit_params: dict[str, Any], patience: int) -> dict[str, Any]:
+        """Arguments of ``fit`` with which training stops early, if nothing asks for that yet.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+            A clone that belongs to the caller.
+        fit_params : dict
+            Arguments of ``fit`` so far; they are not changed.
+        patience : int
+            Rounds without a better score after which training stops.
+
+        Returns
+        -------
+        dict
+        """
+
+    def _check_stopping(self, estimator: Any, callbacks: Any, eval_set: Any) -> None:
+        """Refuse early stopping without an evaluation set."""
+        if not eval_set and (asked := self._stopping(estimator, callbacks)):
+            raise ValueError(
+                f"training stops early ({asked[0]}), but there is no eval_set to judge by; pass "
+                "eval_set=[(X_val, y_val)]"
+            )
+
+    @abc.abstractmethod
+    def _stopping(self, estimator: Any, callbacks: Any) -> list[str]:
+        """What asks for early stopping: parameters as they are written, and callbacks."""
+
+    # For FocalClassifierCV
+
+    def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
+        """Refuse what keeps a search over folds from choosing the number of rounds.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+        patience : int or None
+            Rounds without a better score after which a fold stops; None for no early stopping.
+        fit_params : dict
+            Further arguments of ``estimator.fit``.
+
+        Raises
+        ------
+        ValueError
+            If the estimator or a callback stops early by itself, or rounds cannot be taken back from what it trains.
+        """
+        if asked := self._stopping(estimator, fit_params.get("callbacks")):
+            raise ValueError(
+                f"the estimator stops early by itself ({asked[0]}): take that out and set early_stopping_rounds of "
+                "FocalClassifierCV, which follows the log loss of the held-out rows"
+            )
+        if patience is not None and (kind := self._indivisible(estimator)):
+            raise ValueError(
+                f"early_stopping_rounds={patience!r} cannot be used with {kind}, whose first rounds are no model of "
+                "their own: pass early_stopping_rounds=None"
+            )
+
+    @abc.abstractmethod
+    def _indivisible(self, estimator: Any) -> str | None:
+        """Say what trains models whose first rounds are no models, if the estimator does."""
+
+    @abc.abstractmethod
+    def fold_arguments(
+        self, estimator: Any, n_classes: int, sample_weight: AnyArray | None, patience: int | None
+    ) -> dict[str, Any]:
+        """Arguments of ``fit`` that weigh one evaluation set, score it by the log loss alone and stop by that.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+            A clone that belongs to the caller: the log loss becomes its only metric.
+        n_classes : int
+        sample_weight : ndarray of shape (n,) or None
+            Weights of the evaluation set.
+        patience : int or None
+            Rounds without a lower log loss after which training stops.
+
+        Returns
+        -------
+        dict
+        """
+
+    @abc.abstractmethod
+    def set_rounds(self, estimator: Any, n_rounds: int) -> None:
+        """Let an unfitted estimator train this many rounds."""
+
+    @abc.abstractmethod
+    def stop_at(self, estimator: Any, n_rounds: int) -> None:
+        """Let a fitted estimator predict by its first rounds, as if early stopping had found the last of them best."""
+
+    # For stored models
+
+    @abc.abstractmethod
+    def booster_state(self, estimator: Any) -> dict[str, Any]:
+        """Take the booster out of a fitted estimator, for what is stored of it.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+
+        Returns
+        -------
+        dict
+            ``booster``, the library's own file as bytes, with all rounds, and plain data that the file does not hold.
+        """
+
+    @abc.abstractmethod
+    def restore_booster(self, estimator: Any, state: dict[str, Any]) -> None:
+        """Give an estimator the booster that `booster_state` returned.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+        state : dict
+
+        Raises
+        ------
+        XGBoostError, LightGBMError
+            If the library does not read it.
+        """
+
+    # For DaskFocalClassifier
+
+    cluster_class: ClassVar[str]
+    """Name of the library's Dask estimator."""
+
+    cluster_parameter: ClassVar[str]
+    """Parameter of that one that the estimator for one machine does not have."""
+
+    def local_estimator(self, estimator: Any) -> Any:
+        """Make an unfitted estimator for one machine with the parameters of the library's Dask estimator.
+
+        Parameters
+        ----------
+        estimator : Dask estimator of the library
+
+        Returns
+        -------
+        classifier of the library
+
+        Raises
+        ------
+        TypeError
+            If it is another kind of estimator.
+        """
+        if type(estimator).__name__ != self.cluster_class:
+            raise TypeError(
+                f"estimator is a {type(estimator).__name__}, but on a cluster it has to be a {self.cluster_class}; "
+                "FocalClassifier takes those for one machine"
+            )
+        params = {name: value for name, value in estimator.get_params().items() if name != self.cluster_parameter}
+        return clone(self._classifier_class(**params))
+
+    @abc.abstractmethod
+    def fit_on_cluster(
+        self,
+        given: Any,
+        estimator: Any,
+        client: Any,
+        loss: Loss,
+        train: Any,
+        eval_sets: list[Any] | None,
+        fit_params: dict[str, Any],
+        start: dict[str, Any],
+    ) -> None:
+        """Fit an estimator for one machine in place, through the library's Dask estimator.
+
+        Parameters
+        ----------
+        given : Dask estimator of the library
+            The user's own; it is not touched.
+        estimator : classifier of the library
+        client : distributed.Client
+        loss : BinaryFocalLoss or MulticlassFocalLoss
+        train : focal_boost.dask.Rows
+        eval_sets : list of focal_boost.dask.Rows, or None
+        fit_params : dict
+            Further arguments of ``fit``.
+        start : dict
+            ``intercept`` and ``n_threads`` of `fit_estimator`.
+        """
+
+    # For ONNX
+
+    @abc.abstractmethod
+    def onnx_trees(self, estimator: Any, n_features: int) -> tuple[Any, list[int]]:
+        """Trees of a fitted estimator as onnxmltools converts them, and the output that each of them adds to.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+        n_features : int
+
+        Returns
+        -------
+        trees : onnx.ModelProto
+        outputs : list of int
+
+        Raises
+        ------
+        ValueError
+            If there is something in it that ONNX trees do not have.
+        """
+
+
+def probabilities_for_metrics(loss: Loss, margins: Any) -> FloatArray:
+    """Probabilities as metric functions of the user get them: of class 1 if there are two, else of all.
+
+    Parameters
+    ----------
+    loss : BinaryFocalLoss or MulticlassFocalLoss
+    margins : ndarray of shape (n,) or (n, K)
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, K)
+    """
+    proba: FloatArray = loss.predict_proba(margins)
+    return proba[:, 1] if np.ndim(margins) == 1 else proba

@@ -17,7 +17,7 @@ intercept is computed from them and not from the rows of a worker; metrics add u
     probabilities = xgb_dask.predict(client, result, X)
 
 LightGBM evaluates metrics on each worker's rows alone and lets each worker stop early by itself, which leaves the
-others waiting; only `DaskFocalClassifier` adds them up.
+others waiting; only `DaskFocalClassifier` looks at all rows.
 
 Importing this module imports Dask and distributed, but neither XGBoost nor LightGBM.
 """
@@ -39,26 +39,12 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from focal_boost._adapter import library_of, names
+from focal_boost._adapter import Adapter, library_of
+from focal_boost._checks import check_known, check_several, class_labels, eval_pairs, weight_array
 from focal_boost._typing import AnyArray, FloatArray, Hessian
-from focal_boost._validation import check_labels, check_part_weight, check_several
-from focal_boost.classifier import (
-    Alpha,
-    FocalClassifier,
-    Gamma,
-    _check_known,
-    _eval_pairs,
-)
+from focal_boost.classifier import Alpha, FocalClassifier, Gamma
 
 __all__ = ["DaskFocalClassifier"]
-
-# Parameters of the Dask estimators that their namesakes for one machine do not have.
-_CLUSTER_PARAMS = {"DaskLGBMClassifier": "client", "DaskXGBClassifier": "coll_cfg"}
-
-# Arguments of fit with one entry a row of the training data, and those with a list of such, one an evaluation set.
-_OF_ROWS = names("start_margins")
-_EVAL_WEIGHTS = names("eval_weights")
-_OF_EVAL_ROWS = (*_EVAL_WEIGHTS, *names("eval_start_margins"))
 
 
 class DaskFocalClassifier(FocalClassifier):
@@ -90,10 +76,12 @@ class DaskFocalClassifier(FocalClassifier):
     are those of all workers, and a worker may lack a class. Partitions without rows are left out. X, y and weights have
     to be cut into rows alike, and stay in the memory of the cluster until training ends.
 
-    Metrics are weighted means over the rows of all workers, the same number on each, so that all workers stop early
-    together, wherever an evaluation set lies. This holds for the log loss and every metric function that is a mean over
-    rows; others, areas under curves for instance, become averages over the workers by the weight of their rows.
-    XGBoost's built-in metrics are added up by XGBoost.
+    Metrics are those of the rows of all workers, wherever an evaluation set lies, and early stopping follows them.
+    XGBoost reports them while it trains: its own added up by itself, functions of the user as means over the workers,
+    weighted by their rows, which is exact for functions that are means over rows. LightGBM cannot: it trains all
+    rounds, which are scored afterwards, by functions of the user on all rows of a set at once. Early stopping then
+    keeps the rounds that it would have kept, without saving the time of the others; callbacks that come after a round
+    are called here and not on the workers; and ``auc`` and its like have to be functions.
 
     If a worker dies while it trains, both libraries give up: their error is raised, with a note on what happened. The
     cluster and a model fitted before stay usable.
@@ -171,7 +159,7 @@ class DaskFocalClassifier(FocalClassifier):
         xgboost.core.XGBoostError, lightgbm.basic.LightGBMError
             If a worker dies while it trains.
         """
-        super().fit(X, y, sample_weight, eval_set=eval_set, **fit_params)
+        self._fit(X, y, sample_weight, eval_set, fit_params)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, fit_params: dict[str, Any]) -> None:
@@ -179,23 +167,25 @@ class DaskFocalClassifier(FocalClassifier):
             raise ValueError("DaskFocalClassifier requires y to be passed, but the target y is None")
         library, inner = self._clone_estimator()
         client = self._find_client()
-        pairs = _eval_pairs(eval_set, fit_params)
+        pairs = eval_pairs(eval_set, fit_params)
         _check_fit_params(library, inner, fit_params)
-        self._check_features(X, "X", reset=True)
+        seen = type(self)(**self.get_params(deep=False))  # scikit-learn notes on it what X looks like
+        seen._check_features(X, "X", reset=True)
         for i, (features, _) in enumerate(pairs or []):
-            self._check_features(features, f"X of eval_set[{i}]", reset=False)
+            seen._check_features(features, f"X of eval_set[{i}]", reset=False)
 
-        train = _Rows("training", X, y, sample_weight, {name: fit_params.pop(name, None) for name in _OF_ROWS})
-        valid = None if pairs is None else _eval_rows(pairs, fit_params)
+        margins = {library.margins_argument: fit_params.pop(library.margins_argument, None)}
+        train = Rows("training", X, y, sample_weight, margins)
+        valid = None if pairs is None else _eval_rows(pairs, fit_params, library)
         sets = [train, *(valid or [])]
         _locate(client, sets)
         classes, counts, totals = train.count(client)
         check_several(classes)
         loss = self._make_loss(classes, totals)
-        fit_params = self._earlier_models(fit_params, library, loss, classes)
+        seen._replace_earlier_model(fit_params, library, loss, classes)
         for i, rows in enumerate(valid or []):
             labels, _, eval_totals = rows.count(client)
-            _check_known(labels, classes, i)
+            check_known(labels, classes, i)
             if not eval_totals.any():
                 raise ValueError(f"the weights of eval_set[{i}] are zero in every row: at least one row must count")
         by_class = self._pop_class_weight(inner, classes, counts)
@@ -209,13 +199,14 @@ class DaskFocalClassifier(FocalClassifier):
                 rows.X, rows.y = train.X, train.y
 
         workers = client.nthreads()
-        fit_inner = {"focal_boost.lightgbm": _fit_lightgbm, "focal_boost.xgboost": _fit_xgboost}[library.__name__]
         start = {"intercept": intercept, "n_threads": min(workers.values())}
         try:
-            fit_inner(library, self._given_estimator(), inner, client, loss, train, valid, fit_params, start)
+            library.fit_on_cluster(self._given_estimator(), inner, client, loss, train, valid, fit_params, start)
         except Exception as error:
             _note_lost_workers(error, client, set(workers))
             raise
+        # Last: whatever fails before leaves a model that was fitted earlier whole.
+        self._check_features(X, "X", reset=True)
         self.estimator_ = inner
         self.classes_ = classes
         self.loss_ = loss
@@ -330,19 +321,11 @@ class DaskFocalClassifier(FocalClassifier):
             ) from error
         return DaskLGBMClassifier()
 
-    def _clone_estimator(self) -> tuple[Any, Any]:
-        """The library's module, and the estimator for one machine with the parameters of the one given."""
+    def _clone_estimator(self) -> tuple[Adapter, Any]:
+        """The library's adapter, and the estimator for one machine with the parameters of the one given."""
         estimator = self._given_estimator()
-        name = type(estimator).__name__
-        if name not in _CLUSTER_PARAMS:
-            raise TypeError(
-                f"estimator is a {name}, but on a cluster it has to be a DaskLGBMClassifier or a DaskXGBClassifier; "
-                "FocalClassifier takes those for one machine"
-            )
         library = library_of(estimator)
-        params = estimator.get_params()
-        params.pop(_CLUSTER_PARAMS[name], None)
-        inner = clone(_local_class(name)(**params))
+        inner = library.local_estimator(estimator)
         library.check_estimator(inner)
         return library, inner
 
@@ -429,7 +412,7 @@ def _empty_answer(model: FocalClassifier, method: str) -> np.ndarray:
         labels: AnyArray = model.classes_[:0]
         return labels
     K = len(model.classes_)
-    dtype = library_of(model.estimator_).MARGIN_DTYPE
+    dtype = library_of(model.estimator_).margin_dtype
     margins = np.zeros(1 if K == 2 else (1, K), dtype=dtype)
     return (margins if method == "decision_function" else model.loss_.predict_proba(margins))[:0]
 
@@ -460,7 +443,7 @@ class _Share(NamedTuple):
     totals: np.ndarray
 
 
-class _Rows:
+class Rows:
     """A set of rows on a cluster: features, labels, weights, and whatever else the libraries take for each row."""
 
     def __init__(self, name: str, X: Any, y: Any, weight: Any, others: dict[str, Any]) -> None:
@@ -542,6 +525,17 @@ class _Rows:
         """Weights that change nothing."""
         return da.ones(sum(self.lengths), chunks=(tuple(self.lengths),))
 
+    def parts(self, *, together: bool) -> list[tuple[Any, ...]]:
+        """Features, codes, weights and start margins of each partition, or of all rows together, as delayed objects."""
+        margins = next(iter(self.others.values()), None)
+        columns = [
+            [None] * len(self.lengths) if part is None else _delayed(part)
+            for part in (self.X, self.y, self.weight, margins)
+        ]
+        if together:
+            columns = [[None if part[0] is None else dask.delayed(_joined)(part)] for part in columns]
+        return list(zip(*columns, strict=True))
+
     def _array(self, parts: list[Any], dtype: Any) -> da.Array:
         arrays = [da.from_delayed(part, (n,), dtype) for part, n in zip(parts, self.lengths, strict=True)]
         return da.concatenate(arrays)
@@ -558,22 +552,22 @@ def _check_vector(values: Any, name: str) -> Any:
     return values
 
 
-def _eval_rows(pairs: list[tuple[Any, Any]], fit_params: dict[str, Any]) -> list[_Rows]:
-    """Evaluation sets with their own weights and start scores, which leave `fit_params`."""
-    given = {name: fit_params.pop(name) for name in _OF_EVAL_ROWS if fit_params.get(name) is not None}
-    for name, values in given.items():
-        if len(values) != len(pairs):
+def _eval_rows(pairs: list[tuple[Any, Any]], fit_params: dict[str, Any], library: Adapter) -> list[Rows]:
+    """Evaluation sets with their own weights and start margins, which leave `fit_params`."""
+    lists = {}
+    for name in (library.eval_weights_argument, library.eval_margins_argument):
+        values = fit_params.pop(name, None)
+        lists[name] = [None] * len(pairs) if values is None else values
+        if len(lists[name]) != len(pairs):
             raise ValueError(f"{name} has {len(values)} entries, but there are {len(pairs)} evaluation sets")
-    sets = []
-    for i, (X, y) in enumerate(pairs):
-        entries = {name: values[i] for name, values in given.items()}
-        weights = [entries.pop(name, None) for name in _EVAL_WEIGHTS]
-        weight = next((weight for weight in weights if weight is not None), None)
-        sets.append(_Rows(f"eval_set[{i}]", X, y, weight, entries))
-    return sets
+    weights, margins = lists.values()
+    return [
+        Rows(f"eval_set[{i}]", *pair, weights[i], {library.eval_margins_argument: margins[i]})
+        for i, pair in enumerate(pairs)
+    ]
 
 
-def _locate(client: Any, sets: list[_Rows]) -> None:
+def _locate(client: Any, sets: list[Rows]) -> None:
     """Let the cluster load all rows; one that occurs twice is loaded once and stays one object."""
     collections = {id(part): part for rows in sets for name, part in rows.items() if name in rows.elsewhere}
     located = dict(zip(collections, client.persist(list(collections.values())), strict=True))
@@ -588,6 +582,10 @@ def _delayed(collection: Any) -> list[Any]:
     return parts if isinstance(parts, list) else parts.ravel().tolist()
 
 
+def _joined(parts: list[Any]) -> Any:
+    return pd.concat(parts) if hasattr(parts[0], "iloc") else np.concatenate(parts)
+
+
 def _length(part: Any) -> int:
     return int(part.shape[0])
 
@@ -597,8 +595,8 @@ def _share(y: Any, weight: Any) -> _Share:
     n = len(y)
     if not n:
         return _Share(0, np.empty(0), np.empty(0), np.empty(0))
-    labels, codes = np.unique(check_labels(y), return_inverse=True)
-    weight = check_part_weight(weight, n)
+    labels, codes = np.unique(class_labels(y), return_inverse=True)
+    weight = weight_array(None if weight is None else np.asarray(weight), n)
     return _Share(n, labels, np.bincount(codes), np.bincount(codes, weights=weight).astype(np.float64))
 
 
@@ -615,102 +613,12 @@ def _weigh(codes: np.ndarray, weight: Any, by_class: np.ndarray) -> np.ndarray:
 # The libraries' estimators on a cluster
 
 
-def _local_class(name: str) -> Any:
-    """Class of the estimator for one machine."""
-    if name == "DaskLGBMClassifier":
-        import lightgbm
-
-        return lightgbm.LGBMClassifier
-    import xgboost
-
-    return xgboost.XGBClassifier
-
-
 def _check_fit_params(library: Any, inner: Any, fit_params: dict[str, Any]) -> None:
     """Refuse what the Dask estimator's fit does not take, which it would notice on the workers only."""
     known = set(inspect.signature(inner.fit).parameters) - {"self", "X", "y", "sample_weight", "eval_class_weight"}
     unknown = sorted(set(fit_params) - known)
     if unknown:
         raise TypeError(f"fit() got arguments that Dask{type(inner).__name__} does not take: {', '.join(unknown)}")
-
-
-def _eval_params(valid: list[_Rows] | None, weight_name: str, others: tuple[str, ...]) -> dict[str, Any]:
-    """Arguments of fit with one entry an evaluation set; where one has weights, all have."""
-    params: dict[str, Any] = {}
-    if valid and any(rows.weight is not None for rows in valid):
-        params[weight_name] = [rows.ones() if rows.weight is None else rows.weight for rows in valid]
-    for name in others:
-        if valid and any(name in rows.others for rows in valid):
-            params[name] = [rows.others.get(name) for rows in valid]
-    return params
-
-
-def _fit_xgboost(
-    library: Any,
-    given: Any,
-    inner: Any,
-    client: Any,
-    loss: Any,
-    train: _Rows,
-    valid: list[_Rows] | None,
-    fit_params: dict[str, Any],
-    start: dict[str, Any],
-) -> None:
-    """Fit an XGBClassifier in place, through a DaskXGBClassifier."""
-    cluster = type(given)(**inner.get_params(), coll_cfg=given.coll_cfg)
-    cluster.client = client
-    params = {**fit_params, **train.others, **_eval_params(valid, "sample_weight_eval_set", ("base_margin_eval_set",))}
-    pairs = None if valid is None else [(rows.X, rows.y) for rows in valid]
-    library.fit_estimator(cluster, loss, train.X, train.y, train.weight, pairs, params, **start)
-    inner.objective = cluster.objective
-    inner.n_classes_ = loss.n_classes
-    inner._Booster = cluster.get_booster()
-    if valid:
-        inner.evals_result_ = cluster.evals_result_
-
-
-def _fit_lightgbm(
-    library: Any,
-    given: Any,
-    inner: Any,
-    client: Any,
-    loss: Any,
-    train: _Rows,
-    valid: list[_Rows] | None,
-    fit_params: dict[str, Any],
-    start: dict[str, Any],
-) -> None:
-    """Fit an LGBMClassifier in place, through a DaskLGBMRegressor.
-
-    DaskLGBMClassifier would number the labels on each worker, so that a worker without a class numbers the others
-    differently.
-    """
-    import lightgbm
-    from sklearn.preprocessing import LabelEncoder
-
-    K = loss.n_classes
-    cluster = lightgbm.DaskLGBMRegressor(client=client, **inner.get_params())
-    if K > 2:
-        cluster.set_params(num_class=K)
-    params = {**fit_params, **train.others, **_eval_params(valid, "eval_sample_weight", ("eval_init_score",))}
-    pairs = None
-    if valid:
-        from focal_boost._cluster_metrics import ClusterMetrics
-
-        pairs = [(rows.X, rows.y) for rows in valid]
-        # LightGBM would number the sets on each worker, so that a worker without rows of one numbers the others
-        # differently.
-        params.setdefault("eval_names", [f"valid_{i}" for i in range(len(valid))])
-        start["over_workers"] = metrics = ClusterMetrics(params["eval_names"])
-        params["callbacks"] = [*(params.get("callbacks") or []), *metrics.callbacks]
-    library.fit_estimator(cluster, loss, train.X, train.y, train.weight, pairs, params, **start)
-    fitted = {name: value for name, value in vars(cluster).items() if name.startswith("_") or name == "fitted_"}
-    del fitted["_other_params"]
-    vars(inner).update(fitted)
-    inner._le = LabelEncoder().fit(np.arange(K))
-    inner._classes, inner._n_classes = inner._le.classes_, K
-    inner._class_map = {k: k for k in range(K)}
-    inner._class_weight = None
 
 
 def _note_lost_workers(error: Exception, client: Any, before: set[str]) -> None:

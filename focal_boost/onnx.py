@@ -5,7 +5,6 @@ The trees are converted by onnxmltools; sigmoid or softmax follows them in doubl
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
@@ -71,8 +70,7 @@ def to_onnx(model: FocalClassifier) -> onnx.ModelProto:
             f"the model has {len(model.classes_)} columns of labels, which the graph does not express: train a model a "
             "label with sklearn.multioutput.MultiOutputClassifier and convert each"
         )
-    convert = {"focal_boost.xgboost": _convert_xgboost, "focal_boost.lightgbm": _convert_lightgbm}
-    trees, outputs = convert[library_of(model.estimator_).__name__](model)
+    trees, outputs = library_of(model.estimator_).onnx_trees(model.estimator_, model.n_features_in_)
     n_outputs = model.loss_.n_outputs
     node = onnx.helper.make_node
     nodes = [
@@ -113,38 +111,6 @@ def _finish(nodes: list[Any], model: Any) -> Any:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Trees
-
-
-def _convert_xgboost(model: Any) -> tuple[Any, list[int]]:
-    from onnxmltools import convert_xgboost
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
-    booster, best = model.estimator_.get_booster(), model.best_iteration_
-    kind = model.estimator_.booster
-    if kind not in (None, "gbtree"):
-        raise ValueError(f"the estimator has booster={kind!r}, whose weights ONNX trees do not have; train gbtree")
-    if "c" in (booster.feature_types or []):
-        raise ValueError("the booster has categorical features, which are not converted: encode them as numbers")
-    booster = booster[: best + 1] if best is not None else booster.copy()
-    booster.feature_names = booster.feature_types = None  # the converter knows features by number
-    shape = [None, model.n_features_in_]
-    trees = convert_xgboost(booster, initial_types=[("X", FloatTensorType(shape))], target_opset=15)
-    learner = json.loads(booster.save_raw("json"))["learner"]
-    return trees, learner["gradient_booster"]["model"]["tree_info"]
-
-
-def _convert_lightgbm(model: Any) -> tuple[Any, list[int]]:
-    import lightgbm
-    from onnxmltools import convert_lightgbm
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
-    from focal_boost._lightgbm_text import round_thresholds
-
-    booster = lightgbm.Booster(model_str=round_thresholds(model.estimator_.booster_))
-    shape = [None, model.n_features_in_]
-    trees = convert_lightgbm(booster, initial_types=[("X", FloatTensorType(shape))], target_opset=15, zipmap=False)
-    outputs = booster.num_model_per_iteration()
-    return trees, [tree % outputs for tree in range(booster.num_trees())]
 
 
 def _margins_node(trees: Any, outputs: list[int], n_outputs: int) -> Any:

@@ -14,6 +14,7 @@ import xgboost as xgb
 
 from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
 from focal_boost.lightgbm import FocalObjective as LightGBMObjective
+from focal_boost.lightgbm import keep_parameters
 from focal_boost.xgboost import FocalObjective as XGBoostObjective
 
 
@@ -37,7 +38,8 @@ class LightGBM:
         return lgb.Dataset(X, y, weight=weight, free_raw_data=False)
 
     def train(self, objective, train, rounds=30, valid=None, stop=None, **params):
-        callbacks = [lgb.early_stopping(stop, first_metric_only=True, verbose=False)] if stop else []
+        callbacks = [keep_parameters]
+        callbacks += [lgb.early_stopping(stop, first_metric_only=True, verbose=False)] if stop else []
         log: dict = {}
         callbacks.append(lgb.record_evaluation(log))
         booster = lgb.train(

@@ -225,7 +225,7 @@ def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
         pytest.skip("CuPy can use it")
     xgb = pytest.importorskip("xgboost")
     from focal_boost import FocalClassifier
-    from focal_boost import _xgboost_rounds as rounds
+    from focal_boost.xgboost import rounds
     from focal_boost.xgboost import FocalObjective, train
 
     monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)

@@ -13,7 +13,8 @@ from libraries import make_loss
 from tables import draw
 
 from focal_boost import FocalClassifier, FocalClassifierCV
-from focal_boost.lightgbm import FocalObjective, _finds_gpu
+from focal_boost.lightgbm import FocalObjective
+from focal_boost.lightgbm.estimator import _finds_gpu
 
 BASE = {"verbosity": -1, "num_threads": 1, "learning_rate": 0.1, "seed": 3, "max_bin": 63, "gpu_use_dp": True}
 
@@ -76,7 +77,7 @@ def test_the_classifier_agrees_with_the_processor(device, n_classes):
 @pytest.mark.parametrize("model", [FocalClassifier, FocalClassifierCV])
 def test_a_gpu_that_is_not_there_is_refused(model, name, monkeypatch):
     """LightGBM built for CUDA would call std::terminate."""
-    monkeypatch.setattr("focal_boost.lightgbm._finds_gpu", lambda: False)
+    monkeypatch.setattr("focal_boost.lightgbm.estimator._finds_gpu", lambda: False)
     table = draw(60, n_classes=2)
     with pytest.raises(ValueError, match=f"{name}='cuda', but no driver finds a GPU here: use {name}='cpu'"):
         model(lgb.LGBMClassifier(verbosity=-1, **{name: "cuda"})).fit(table.X, table.y)
@@ -97,6 +98,6 @@ def test_the_driver_is_asked_for_gpus(started, count, found, monkeypatch):
             number._obj.value = count
             return 0
 
-    monkeypatch.setattr("focal_boost.lightgbm.ctypes.CDLL", Driver)
-    monkeypatch.setattr("focal_boost.lightgbm.os.path.exists", lambda path: False)
+    monkeypatch.setattr("focal_boost.lightgbm.estimator.ctypes.CDLL", Driver)
+    monkeypatch.setattr("focal_boost.lightgbm.estimator.os.path.exists", lambda path: False)
     assert _finds_gpu() is found

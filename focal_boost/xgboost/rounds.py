@@ -14,7 +14,7 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -100,8 +100,9 @@ def _kernels_for_booster(booster: xgboost.Booster, loss: Any) -> tuple[Any, int]
 def kernels_of_caller(margins: Any, loss: Any) -> tuple[Any, Any]:
     """The kernels for margins that XGBoost hands to an objective, and the context in which they compute.
 
-    Margins come through host memory wherever the booster trains, and nothing that comes with them says where that is.
-    So it is asked of the booster itself, which is found among the callers.
+    Margins come through host memory wherever the booster trains, and neither they nor the DMatrix says where that is,
+    nor can parameters that another function is given. So it is asked of the booster itself, which is found among the
+    callers: nothing else lets the plain ``xgboost.train`` of a GPU have its gradients computed there.
     """
     if kernels.is_device_array(margins):
         return kernels.for_gpu(), contextlib.nullcontext()
@@ -277,16 +278,13 @@ class Rounds(xgboost.callback.TrainingCallback):
     Parameters
     ----------
     objective : FocalObjective
-    labels_and_weights : callable
-        Reads both from a DMatrix, without a copy; None for no weights.
     X : array or None
         See `focal_boost.xgboost.train`.
     """
 
-    def __init__(self, objective: Any, labels_and_weights: Callable[[xgboost.DMatrix], Any], X: Any = None) -> None:
+    def __init__(self, objective: Any, X: Any = None) -> None:
         super().__init__()
         self.objective = objective
-        self.labels_and_weights = labels_and_weights
         self.X = X
         self.way: _Crossing | None = None
         self.outputs: Any = None
@@ -317,9 +315,8 @@ class Rounds(xgboost.callback.TrainingCallback):
             margins = self.way.margins(booster, dtrain)
             if self.outputs is None:
                 self.outputs = [module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-            n_threads = self.objective._threads(dtrain)
             gradient, hessian = self.objective._derivatives(
-                self.way.labels, margins, self.way.weights, self.outputs, n_threads
+                self.way.labels, margins, self.way.weights, self.outputs, self.n_threads
             )
             booster.boost(dtrain, iteration, grad=gradient, hess=hessian)
             if not self.way.finished(booster, dtrain):
@@ -328,7 +325,7 @@ class Rounds(xgboost.callback.TrainingCallback):
 
     def _choose(self, booster: xgboost.Booster, dtrain: xgboost.DMatrix) -> _Crossing:
         module, ordinal = _kernels_for_booster(booster, self.objective.loss)
-        labels, weights = self.labels_and_weights(dtrain)
+        labels, _, weights, self.n_threads = self.objective._arguments(None, dtrain, None)
         if module is kernels.active:
             return _Crossing(module, ordinal, labels, weights)
         if module.arrays is not np:

@@ -11,7 +11,7 @@ import re
 import lightgbm
 import numpy as np
 
-__all__ = ["essence", "link_of", "round_thresholds", "stand_alone"]
+__all__ = ["link_of", "round_thresholds", "stand_alone"]
 
 
 def _split_model(text: str) -> tuple[str, list[str], str]:
@@ -78,18 +78,6 @@ def stand_alone(text: str, margins: np.ndarray, link: str) -> str:
     header = _TREE_SIZES.sub("", header)
     rest = rest.replace("[objective: custom]", f"[objective: {link.split()[0]}]", 1)
     return header + "".join(trees) + rest
-
-
-def essence(text: str) -> str:
-    """Return a model text without what predictions do not need and LightGBM reads on trust.
-
-    The sizes of trees are taken for true, and a line of the training parameters that is cut or missing ends the
-    process.
-    """
-    trees, _, rest = text.partition("\nend of trees")
-    categories = rest.rstrip("\n").rpartition("\n")[2]
-    kept = categories if categories.startswith("pandas_categorical:") else "pandas_categorical:null"
-    return f"{_TREE_SIZES.sub('', trees, count=1)}\nend of trees\n\n{kept}\n"
 
 
 def round_thresholds(booster: lightgbm.Booster) -> str:
