@@ -278,10 +278,10 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         library = library_of(self.estimator_)
-        for name in library.other_predictions & set(predict_params):
+        for name in set(predict_params) - library.prediction_arguments:
             raise TypeError(
-                f"{name}={predict_params[name]!r} asks for something other than this method gives: leave it out, or "
-                "call predict of estimator_"
+                f"{name}={predict_params[name]!r} is none of the arguments of predict that margins can be made with, "
+                f"{', '.join(sorted(library.prediction_arguments))}: leave it out, or call predict of estimator_"
             )
         X = self._features(X, library, reset=False)
         margins: FloatArray = library.predict_margins(self.estimator_, X, predict_params)

@@ -240,13 +240,13 @@ PARAMETERS = [
     ),
     fit(
         "the estimator is a ranker",
-        ("Ranker", "for classification", "pass an"),
+        ("Ranker", "for classification", "pass one of XGB"),
         lambda library: {"estimator": ranker(library)},
         error=TypeError,
     ),
     fit(
         "the estimator is a regressor",
-        ("Regressor", "for classification", "pass an"),
+        ("Regressor", "for classification", "pass one of XGB"),
         lambda library: {"estimator": regressor(library)},
         error=TypeError,
     ),
@@ -708,6 +708,13 @@ PREDICTIONS = [
     predict("raw_score", ("raw_score=True", "leave it out"), error=TypeError, X=numbers(), raw_score=True),
     predict("output_margin", ("output_margin=True", "leave it out"), error=TypeError, X=numbers(), output_margin=True),
     predict("pred_leaf", ("pred_leaf=True", "predict of estimator_"), error=TypeError, X=numbers(), pred_leaf=True),
+    predict(
+        "an argument that nobody knows",
+        ("speed=3 is none of the arguments", "iteration", "leave it out"),
+        error=TypeError,
+        X=numbers(),
+        speed=3,
+    ),
     predict("before fit", ("not fitted yet", "Call 'fit'"), X=numbers(), train=None),
 ]
 

@@ -170,7 +170,8 @@ class LightGBMAdapter(Adapter):
         name_of_metrics = next(iter(given), "metric")
         built_in = [metric for metric in of_params if metric not in self._log_losses]
         estimator.set_params(objective=objective, **{name_of_metrics: built_in or "None"})
-        fit_params["eval_metric"] = self.metric_functions(params, eval_metric, objective)
+        named = [metric for metric in eval_metric if isinstance(metric, str) and metric not in self._log_losses]
+        fit_params["eval_metric"] = named + self.metric_functions(params, eval_metric, objective)
         fit = estimator.fit
         if type(estimator).fit is lightgbm.LGBMClassifier.fit:
             # Labels are codes already. Encoded once more, those of the training set in `eval_set` would be another
