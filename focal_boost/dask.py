@@ -37,12 +37,13 @@ import distributed
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost._adapter import Adapter, library_of
 from focal_boost._checks import check_known, check_several, class_labels, eval_pairs, weight_array
 from focal_boost._typing import AnyArray, FloatArray, Hessian
-from focal_boost.classifier import Alpha, FocalClassifier, Gamma
+from focal_boost.classifier import Alpha, FocalClassifier, Gamma, _check_weighted_classes
 
 __all__ = ["DaskFocalClassifier"]
 
@@ -189,6 +190,7 @@ class DaskFocalClassifier(FocalClassifier):
             if not eval_totals.any():
                 raise ValueError(f"the weights of eval_set[{i}] are zero in every row: at least one row must count")
         by_class = self._pop_class_weight(inner, classes, counts)
+        _check_weighted_classes(totals * by_class, classes, np.arange(len(classes)))
         intercept = loss.fit_intercept_only(np.arange(len(classes)), totals * by_class)
         for rows in sets:
             rows.encode(classes, by_class if rows is train else np.ones(len(classes)))
@@ -355,7 +357,9 @@ class DaskFocalClassifier(FocalClassifier):
             validate_data(self, X._meta, skip_check_array=True, reset=reset)
         elif isinstance(X, da.Array):
             if X.ndim != 2:
-                raise ValueError(f"{name} has shape {X.shape}, but features must have 2 dimensions")
+                raise ValueError(
+                    f"{name} has shape {X.shape}, but features have 2 dimensions: use {name}.reshape(-1, 1)"
+                )
             validate_data(self, np.empty((1, X.shape[1])), skip_check_array=True, reset=reset)
         else:
             raise TypeError(
@@ -374,7 +378,8 @@ class DaskFocalClassifier(FocalClassifier):
         if class_weight == "balanced":
             by_share: FloatArray = counts.sum() / (len(classes) * counts)
             return by_share
-        return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
+        by_label: FloatArray = compute_class_weight(class_weight, classes=classes, y=classes)
+        return by_label
 
     def _answer(self, X: Any, method: str, params: dict[str, Any]) -> Any:
         check_is_fitted(self)
@@ -487,7 +492,7 @@ class Rows:
         self._check_lengths(lengths)
         filled = [i for i, share in enumerate(shares) if share.n]
         if not filled:
-            raise ValueError(f"the {self.name} data have no rows")
+            raise ValueError(f"the {self.name} data have no rows: check the filter or the split that made them")
         if len(filled) < len(shares):
             self.replace({id(collection): collection.partitions[filled] for _, collection in self.items()})
         shares = [shares[i] for i in filled]
@@ -548,7 +553,7 @@ def _check_vector(values: Any, name: str) -> Any:
             "take a column of a data frame"
         )
     if values.ndim != 1:
-        raise ValueError(f"{name} has {values.ndim} dimensions, not one")
+        raise ValueError(f"{name} has {values.ndim} dimensions, not one: pass one value a row, or take one column")
     return values
 
 
@@ -618,7 +623,10 @@ def _check_fit_params(library: Any, inner: Any, fit_params: dict[str, Any]) -> N
     known = set(inspect.signature(inner.fit).parameters) - {"self", "X", "y", "sample_weight", "eval_class_weight"}
     unknown = sorted(set(fit_params) - known)
     if unknown:
-        raise TypeError(f"fit() got arguments that Dask{type(inner).__name__} does not take: {', '.join(unknown)}")
+        raise TypeError(
+            f"fit() got arguments that Dask{type(inner).__name__} does not take: {', '.join(unknown)}; it takes "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _note_lost_workers(error: Exception, client: Any, before: set[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 import xgboost as xgb
 from libraries import make_loss
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.utils import get_tags
 from tables import draw
 
@@ -82,7 +83,9 @@ class LightGBM:
     stop = staticmethod(lambda rounds: {"callbacks": [lgb.early_stopping(rounds, verbose=False)]})
     error = lgb.basic.LightGBMError
     weights = "eval_sample_weight"
+    earlier = "init_model"
     names = ("valid_0", "valid_1")
+    training = "training"
 
     @staticmethod
     def there(**params):
@@ -101,7 +104,9 @@ class XGBoost:
     stop = staticmethod(lambda rounds: {})
     error = xgb.core.XGBoostError
     weights = "sample_weight_eval_set"
+    earlier = "xgb_model"
     names = ("validation_0", "validation_1")
+    training = "validation_0"
 
     @staticmethod
     def there(**params):
@@ -260,8 +265,8 @@ def test_a_worker_with_neither_the_first_class_nor_the_last(client, place):
 # Metrics and early stopping
 
 
-def rows_on_the_worker(y_true, y_proba, sample_weight=None):
-    """Not a mean over rows: their number on this worker, which tells how workers are averaged."""
+def rows(y_true, y_proba, sample_weight=None):
+    """Not a mean over rows: how many there are where it is called."""
     distributed.get_worker().log_event("rows", len(y_true))
     return float(len(y_true))
 
@@ -308,13 +313,44 @@ def test_early_stopping_is_the_same_on_all_workers(client, place, library, n_cla
     assert len(log_one[name]) == best + 4
 
 
+def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_see(client, place):
+    """An area under a curve is no mean over rows; the training set is told apart and decides nothing."""
+    table, valid = sorted_by_class(2), draw(600, seed=1)
+    X, y = uneven(place, table.X), uneven(place, table.y)
+    pair = uneven(place, valid.X, (500,), (0, 1)), uneven(place, valid.y, (500,), (0, 1))
+    weight = uneven(place, valid.weight, (500,), (0, 1))
+
+    def auc(y_true, y_proba, sample_weight):
+        return "auc", roc_auc_score(y_true, y_proba, sample_weight=sample_weight), True
+
+    log: dict = {}
+    callbacks = [lgb.early_stopping(3, verbose=False), lgb.record_evaluation(log)]
+    estimator = LightGBM.there(n_estimators=60, learning_rate=0.5, metric="None")
+    model = DaskFocalClassifier(estimator, client=client)
+    model.fit(
+        X,
+        y,
+        eval_set=[(X, y), pair],
+        eval_sample_weight=[None, weight],
+        eval_metric=auc,
+        callbacks=callbacks,
+    )
+    scores = model.evals_result_["valid_1"]["auc"]
+    assert log == model.evals_result_
+    assert list(log) == ["training", "valid_1"]
+    assert model.best_iteration_ == np.argmax(scores) + 1 == len(scores) - 3
+    found = model.predict_proba(valid.X)[:, 1]
+    assert max(scores) == pytest.approx(roc_auc_score(valid.y, found, sample_weight=valid.weight), rel=1e-12)
+
+
 @each_library
 def test_several_labels_a_row_are_not_promised(library):
     assert not get_tags(DaskFocalClassifier(library.there())).classifier_tags.multi_label
 
 
 @each_library
-def test_metric_functions_see_probabilities_and_are_weighted_by_rows(client, place, library):
+def test_metric_functions_see_probabilities_of_all_rows(client, place, library):
+    """XGBoost has means over the rows of workers, LightGBM calls them with all rows."""
     table = sorted_by_class(2)
     X, y = uneven(place, table.X), uneven(place, table.y)
 
@@ -327,26 +363,29 @@ def test_metric_functions_see_probabilities_and_are_weighted_by_rows(client, pla
         else:
             estimator, options = library.there(), {"eval_metric": [as_lightgbm_metric(metric)]}
         model = DaskFocalClassifier(estimator, client=client).fit(X, y, eval_set=[(X, y)], **options)
-        return model, model.evals_result_[library.names[0]][metric.__name__][-1]
+        return model, model.evals_result_[library.training][metric.__name__][-1]
 
     model, found = train(squared)
     assert found == pytest.approx(squared(table.y, model.predict_proba(table.X)[:, 1]), rel=1e-5)
     before = len(client.get_events("rows"))
-    _, found = train(rows_on_the_worker)
-    # 1500 rows on one worker and 500 on the other, unless the scheduler has moved a chunk
+    _, found = train(rows)
     seen = {int(event) for _, event in client.get_events("rows")[before:]}
     assert sum(seen) == 2000
+    if library is LightGBM:
+        assert found == 2000
+        return
+    # 1500 rows on one worker and 500 on the other, unless the scheduler has moved a chunk
     assert len(seen) == 2
     assert found == pytest.approx(sum(rows**2 for rows in seen) / 2000)
 
 
 @each_library
-def test_a_metric_that_fails_on_one_worker_frees_the_others(client, place, library):
+def test_a_metric_that_fails_ends_training(client, place, library):
     table = sorted_by_class(2)
     X, y = uneven(place, table.X), uneven(place, table.y)
 
     def failing(y_true, y_proba, sample_weight=None):
-        if distributed.get_worker().name == 0:
+        if library is LightGBM or distributed.get_worker().name == 0:
             raise ZeroDivisionError("broken metric")
         return 0.0
 
@@ -460,7 +499,7 @@ def test_partitions_without_rows(client, library):
     model.fit(*pair, data["w"], eval_set=[pair], **{library.weights: [data["w"]]}, **library.quiet())
     here = FocalClassifier(library.here(n_estimators=5), alpha="balanced").fit(kept[columns], kept["y"], kept["w"])
     assert model.loss_.alpha == pytest.approx(here.loss_.alpha, rel=1e-12)
-    (losses,) = model.evals_result_[library.names[0]].values()
+    (losses,) = model.evals_result_[library.training].values()
     assert len(losses) == 5
     proba = model.predict_proba(data[columns]).compute()
     pd.testing.assert_index_equal(proba.index, kept.index)
@@ -528,6 +567,20 @@ def test_what_cannot_be_trained_is_refused_and_changes_nothing(client, place, li
     refused(ValueError, "eval_set\\[0\\] hold \\[7\\]", X, y, eval_set=[(X, y * 7)])
     refused(ValueError, "weights of eval_set\\[0\\] are zero", X, y, eval_set=[(X, y)], **{library.weights: [y * 0]})
     refused(ValueError, "has 1 entries, but there are 2", X, y, eval_set=[(X, y)] * 2, **{library.weights: [y]})
+    refused(ValueError, "rows of only one class, \\[0\\]", X, y, 1 - y)
+    refused(ValueError, "y holds None in row", X, uneven(place, np.where(table.y == 1, None, "a")))
+    refused(ValueError, "2 dimensions, not one: pass one value a row", X, X)
+    other = FocalClassifier(library.here(n_estimators=2)).fit(table.X, NAMES[table.y])
+    earlier = library.earlier
+    refused(ValueError, f"{earlier} is a model with classes_", X, y, **{earlier: other})
+    other = FocalClassifier(library.here(n_estimators=2)).fit(table.X[:, 1:], table.y)
+    refused(ValueError, f"{earlier} is a model with n_features_in_ 7", X, y, **{earlier: other})
+    if library is LightGBM:
+        evaluated = {"eval_set": [(X, y)]}
+        refused(ValueError, "not 2 different names", X, y, eval_set=[(X, y)] * 2, eval_names=["a", "a"])
+        refused(ValueError, "'auc' is not computed.*roc_auc_score", X, y, **evaluated, eval_metric="auc")
+        refused(ValueError, "no eval_set to judge by", X, y, callbacks=[lgb.early_stopping(3)])
+        refused(TypeError, "not a list of functions", X, y, callbacks=lgb.early_stopping(3), **evaluated)
     refused(ValueError, "is not a pair", X, y, eval_set=[X])
     refused(TypeError, "does not take: feval", X, y, feval=None)
     refused(ValueError, "NaN", X, uneven(place, np.where(table.y == 1, np.nan, 0.0)))
@@ -537,6 +590,9 @@ def test_what_cannot_be_trained_is_refused_and_changes_nothing(client, place, li
     refused(TypeError, "FocalClassifier takes those for one machine", X, y)
     model.set_params(estimator=library.there(scale_pos_weight=3))
     refused(ValueError, "scale_pos_weight=3", X, y)
+    if library is LightGBM:
+        model.set_params(estimator=library.there(class_weight={"spam": 2.0}))
+        refused(ValueError, "not in class_weight", X, y)
 
 
 def test_unknown_categories_are_refused(client):
@@ -565,6 +621,9 @@ def die_in_lightgbm(env):
     die(env.iteration)
 
 
+die_in_lightgbm.before_iteration = True  # those that come after a round are called by the client
+
+
 @each_library
 def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(library):
     table = draw(800)
@@ -582,7 +641,6 @@ def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(lib
             options = library.quiet(**callbacks)
             if focal:
                 model = DaskFocalClassifier(model, client=client)
-                options["eval_set"] = [(X, y)]  # else LightGBM's metrics would not be added up
             with pytest.raises(library.error) as error:
                 model.fit(X, y, **options)
             endings.append(error.value)
