@@ -31,6 +31,8 @@ TRUSTED = (
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRFClassifier",
     "collections.OrderedDict",  # histories of metrics
+    "sklearn.calibration._CalibratedClassifier",  # parts of CalibratedClassifierCV
+    "sklearn.calibration._SigmoidCalibration",
     *(
         f"sklearn.model_selection._split.{splitter}"
         for splitter in (
@@ -118,8 +120,9 @@ def load(path: str | os.PathLike[str]) -> Any:
                     )
             return io.load(file, trusted=TRUSTED)
         except ImportError as error:
+            needed = str(error.name).partition(".")[0]
             raise ImportError(
-                f"{name!r} holds a model that needs {error.name}, which is not installed: pip install {error.name}"
+                f"{name!r} holds a model that needs {needed}, which is not installed: pip install {needed}"
             ) from error
         except Exception as error:  # of zipfile, json, NumPy, skops and both libraries, at a file from anywhere
             raise ValueError(f"{name!r} is no model that focal_boost.save wrote, or it is damaged: {error}") from error

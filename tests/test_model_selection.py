@@ -1,9 +1,10 @@
-"""FocalClassifierCV: candidates, folds, early stopping, the race, results in scikit-learn's form, the verdict."""
+"""FocalClassifierCV: candidates, folds, rounds of the mean, results in scikit-learn's form, the rule, the verdict."""
 
 from __future__ import annotations
 
 import pickle
-import sys
+import re
+import warnings
 
 import lightgbm as lgb
 import numpy as np
@@ -15,8 +16,9 @@ import sklearn
 import xgboost as xgb
 from scipy import stats
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score, log_loss, make_scorer
-from sklearn.model_selection import GridSearchCV, PredefinedSplit, StratifiedKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit, StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -34,6 +36,9 @@ def xgboost(**params):
     return xgb.XGBClassifier(**{"n_estimators": 60, "max_depth": 3, "learning_rate": 0.2, "n_jobs": 1, **params})
 
 
+# Most searches here are short; a test of its own is for what is said then.
+pytestmark = pytest.mark.filterwarnings("ignore:the mean log loss was lowest in the last")
+
 each_booster = pytest.mark.parametrize("make", [lightgbm, xgboost])
 each_task = pytest.mark.parametrize("n_classes", [2, 3])
 
@@ -46,43 +51,111 @@ def search(estimator, **options):
 # What is found
 
 
+def folds_by_hand(make, table, gamma, n_splits=3, **params):
+    """Log losses of the rows held out, (folds, rounds), and the models."""
+    losses, models = [], []
+    for train, test in StratifiedKFold(n_splits).split(table.X, table.y):
+        model = FocalClassifier(make(**params), gamma=gamma)
+        verbose = {} if make is lightgbm else {"verbose": False}
+        model.fit(table.X[train], table.y[train], eval_set=[(table.X[test], table.y[test])], **verbose)
+        ((log,),) = (one.values() for one in model.evals_result_.values())
+        losses.append(log)
+        models.append((model, test))
+    return np.array(losses), models
+
+
+def first_best(losses, patience):
+    """Rounds up to the lowest loss before none lower came for `patience` rounds."""
+    for i in range(len(losses)):
+        best = int(np.argmin(losses[: i + 1]))
+        if i - best >= patience:
+            break
+    return best + 1
+
+
 @each_booster
 @each_task
-def test_full_grid_is_what_one_would_do_by_hand(make, n_classes):
+def test_search_is_what_one_would_do_by_hand(make, n_classes):
     table = draw(500, n_classes=n_classes)
-    model = search(make(), racing=False).fit(table.X, table.y)
+    model = search(make()).fit(table.X, table.y)
     results = model.cv_results_
     for i, gamma in enumerate((0.0, 1.0, 2.0)):
-        for j, (train, test) in enumerate(StratifiedKFold(3).split(table.X, table.y)):
-            fold = FocalClassifier(make(), gamma=gamma)
-            verbose = {} if make is lightgbm else {"verbose": False}
-            fold.fit(table.X[train], table.y[train], eval_set=[(table.X[test], table.y[test])], **verbose)
-            (log,) = fold.evals_result_.values()
-            (losses,) = map(np.array, log.values())
-            stop = next(
-                (r for r in range(len(losses)) if r - np.argmin(losses[: r + 1]) >= 10), len(losses) - 1
-            )  # ten rounds without a record low
-            best = int(np.argmin(losses[: stop + 1]))
-            assert results[f"split{j}_n_rounds"][i] == best + 1
-            assert results[f"split{j}_test_score"][i] == pytest.approx(-losses[best], rel=2e-5)
+        losses, fitted = folds_by_hand(make, table, gamma)
+        rounds = first_best(losses.mean(axis=0), 10)
+        assert results["n_rounds"][i] == rounds
+        name = "num_iteration" if make is lightgbm else "iteration_range"
+        for j, (fold, test) in enumerate(fitted):
+            proba = fold.predict_proba(table.X[test], **{name: rounds if make is lightgbm else (0, rounds)})
+            expected = -log_loss(table.y[test], proba, labels=np.arange(n_classes))
+            assert results[f"split{j}_test_score"][i] == pytest.approx(expected, rel=1e-6)
+            assert expected == pytest.approx(-losses[j, rounds - 1], rel=2e-5)
     assert model.best_index_ == np.argmax(results["mean_test_score"])
     assert model.best_params_ == results["params"][model.best_index_]
-    rounds = [results[f"split{j}_n_rounds"][model.best_index_] for j in range(3)]
-    assert model.n_rounds_ == np.median(rounds)
+    assert model.n_rounds_ == results["n_rounds"][model.best_index_]
     again = FocalClassifier(make(n_estimators=model.n_rounds_), **model.best_params_).fit(table.X, table.y)
     np.testing.assert_array_equal(model.predict_proba(table.X), again.predict_proba(table.X))
     np.testing.assert_array_equal(model.predict(table.X), again.predict(table.X))
     np.testing.assert_array_equal(model.decision_function(table.X), again.decision_function(table.X))
     assert model.score(table.X, table.y) == pytest.approx(-log_loss(table.y, again.predict_proba(table.X)))
-    assert model.feature_importances_.shape == (8,)
+    np.testing.assert_array_equal(model.feature_importances_, again.feature_importances_)
+
+
+@pytest.mark.parametrize("patience", [3, 10, 25])
+def test_rounds_are_those_of_a_librarys_own_cross_validation(patience):
+    table = draw(400)
+    params = {"max_depth": 3, "learning_rate": 0.3, "nthread": 1}
+    losses = xgb.cv(
+        {"objective": "binary:logistic", "eval_metric": "logloss", **params},
+        xgb.DMatrix(table.X, table.y),
+        150,
+        folds=list(StratifiedKFold(3).split(table.X, table.y)),
+        early_stopping_rounds=patience,
+        as_pandas=False,
+    )["test-logloss-mean"]
+    estimator = xgboost(n_estimators=150, learning_rate=0.3)
+    model = search(estimator, gammas=(0,), early_stopping_rounds=patience, max_step=None).fit(table.X, table.y)
+    assert model.n_rounds_ == len(losses) < 120
+    assert model.best_score_ == pytest.approx(-losses[-1], rel=1e-4)
+
+
+class Losses:
+    """Stands for a training whose log losses are known; it stops as libraries do."""
+
+    def __init__(self, losses):
+        self.losses, self.waits = losses, []
+
+    def train(self, wait):
+        self.waits.append(wait)
+        best = 0
+        for i, loss in enumerate(self.losses):
+            best = i if loss < self.losses[best] else best
+            if i - best >= wait:
+                break
+        return module._Fold(None, self.losses[: i + 1], wait, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_folds_go_on_until_the_mean_says_where_to_stop(seed, monkeypatch):
+    """Folds whose own best rounds are far apart: the result is that of folds that all train to the end."""
+    rng = np.random.default_rng(seed)
+    best = rng.integers(1, 150, size=4)
+    curves = np.abs(np.arange(200) - best[:, None]) / best[:, None] + 0.1 * rng.normal(size=(4, 200))
+    folds = [Losses(curve.tolist()) for curve in curves]
+    monkeypatch.setattr(module, "_train_fold", lambda model, data, train, test, wait: folds[train].train(wait))
+    monkeypatch.setattr(FocalClassifierCV, "_model", lambda self, candidate: None)
+    (trained,) = FocalClassifierCV()._train([{}], None, [(j, j) for j in range(4)], 10)
+    assert module._best_round(module._mean_losses(trained), 10) == first_best(curves.mean(axis=0), 10)
+    assert all(fold.waits == [20 * 2**i for i in range(len(fold.waits))] for fold in folds)
+    if seed == 0:
+        assert max(len(fold.waits) for fold in folds) > 1
 
 
 @each_booster
 def test_all_rounds_without_early_stopping(make):
     table = draw(300)
-    model = search(make(n_estimators=12), early_stopping_rounds=None, racing=False).fit(table.X, table.y)
+    model = search(make(n_estimators=12), early_stopping_rounds=None).fit(table.X, table.y)
     assert model.n_rounds_ == 12
-    assert set(model.cv_results_["n_rounds_trained"]) == {36}
+    assert set(model.cv_results_["n_rounds"]) == {12}
     grid = GridSearchCV(
         FocalClassifier(make(n_estimators=12)), {"gamma": [0.0, 1.0, 2.0]}, scoring="neg_log_loss", cv=3
     )
@@ -115,7 +188,7 @@ def test_forest_has_one_round():
 
 def test_zero_is_added_and_duplicates_count_once():
     table = draw(300)
-    model = search(lightgbm(), gammas=np.array([2, 1, 2.0]), racing=False).fit(table.X, table.y)
+    model = search(lightgbm(), gammas=np.array([2, 1, 2.0])).fit(table.X, table.y)
     assert model.cv_results_["param_gamma"].tolist() == [0.0, 2.0, 1.0]
 
 
@@ -123,8 +196,8 @@ def test_zero_is_added_and_duplicates_count_once():
 def test_gamma_of_each_class_is_a_candidate_too(make):
     table = draw(400)
     names = np.array(["no", "yes"])[table.y]
-    gammas = [0, 2, (0.5, 2.0), {"no": 2.0, "yes": 0.5}, [0.5, 2.0], np.array([2.0, 1.0])]
-    model = search(make(n_estimators=10), gammas=gammas, racing=False).fit(table.X, names)
+    gammas = [0, 2, (0.5, 2.0), {"no": 2.0, "yes": 0.5}, (0.5, 2.0), np.array([2.0, 1.0])]
+    model = search(make(n_estimators=10), gammas=gammas).fit(table.X, names)
     kept = [params["gamma"] for params in model.cv_results_["params"]]
     assert kept[:4] == [0.0, 2.0, (0.5, 2.0), {"no": 2.0, "yes": 0.5}]
     assert kept[4] is gammas[5]
@@ -132,7 +205,7 @@ def test_gamma_of_each_class_is_a_candidate_too(make):
     assert repr(model.best_estimator_.gamma) == repr(model.best_params_["gamma"])
     scores = model.cv_results_["mean_test_score"]
     assert len(set(scores)) == 5
-    alone = search(make(n_estimators=10), gammas=[{"no": 2.0, "yes": 0.5}], racing=False, verbose=1).fit(table.X, names)
+    alone = search(make(n_estimators=10), gammas=[{"no": 2.0, "yes": 0.5}]).fit(table.X, names)
     assert alone.cv_results_["mean_test_score"][1] == scores[3]
 
 
@@ -141,7 +214,7 @@ def test_metrics_and_their_order_in_the_estimator_change_no_fold(make):
     """What the estimator reports besides is not what a fold stops by."""
     table = draw(400)
     metric = {"metric": "auc"} if make is lightgbm else {"eval_metric": ["logloss", "auc"]}
-    plain, other = (search(make(**extra), racing=False).fit(table.X, table.y) for extra in ({}, metric))
+    plain, other = (search(make(**extra)).fit(table.X, table.y) for extra in ({}, metric))
     np.testing.assert_array_equal(other.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
     assert other.n_rounds_ == plain.n_rounds_
     kept = other.best_estimator_.estimator_.get_params()
@@ -151,37 +224,39 @@ def test_metrics_and_their_order_in_the_estimator_change_no_fold(make):
 def test_every_pair_of_gamma_and_alpha_in_all_forms():
     table = draw(400)
     names = np.array(["no", "yes"])[table.y]
-    alphas = [None, "balanced", 0.3, (1.0, 2.0), np.array([1.0, 3.0]), {"no": 1.0, "yes": 4.0}]
+    alphas = [None, "balanced", (1.0, 2.0), np.array([1.0, 3.0]), {"no": 1.0, "yes": 4.0}]
     model = search(lightgbm(n_estimators=10), gammas=(0, 2), alphas=alphas).fit(table.X, names)
     results = model.cv_results_
-    assert results["param_gamma"].tolist() == [0.0] * 6 + [2.0] * 6
+    assert results["param_gamma"].tolist() == [0.0] * 5 + [2.0] * 5
     assert all(given is kept for given, kept in zip(alphas * 2, results["param_alpha"], strict=True))
     assert list(model.classes_) == ["no", "yes"]
     assert set(model.predict(table.X)) <= {"no", "yes"}
 
 
 @each_booster
-def test_weights_are_sliced_and_used_in_training_stopping_and_scoring(make):
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_weights_are_sliced_and_used_in_training_stopping_and_scoring(make, kind):
     table = draw(400)
-    model = search(make(), gammas=(0, 2), racing=False).fit(table.X, table.y, table.weight)
-    train, test = next(StratifiedKFold(3).split(table.X, table.y))
+    weight = table.weight if kind == "array" else table.weight.tolist()
+    model = search(make(), gammas=(0, 2)).fit(table.X, table.y, weight)
     name = "eval_sample_weight" if make is lightgbm else "sample_weight_eval_set"
     verbose = {} if make is lightgbm else {"verbose": False}
-    fold = FocalClassifier(make(), gamma=2.0).fit(
-        table.X[train],
-        table.y[train],
-        table.weight[train],
-        eval_set=[(table.X[test], table.y[test])],
-        **{name: [table.weight[test]]},
-        **verbose,
-    )
-    (log,) = fold.evals_result_.values()
-    rounds = int(model.cv_results_["split0_n_rounds"][1])
-    assert rounds < 60
-    (losses,) = log.values()
-    assert np.argmin(losses[: rounds + 10]) == rounds - 1
-    score = model.cv_results_["split0_test_score"][1]
-    assert score == pytest.approx(-losses[rounds - 1], rel=2e-5)
+    losses = []
+    for train, test in StratifiedKFold(3).split(table.X, table.y):
+        fold = FocalClassifier(make(), gamma=2.0).fit(
+            table.X[train],
+            table.y[train],
+            table.weight[train],
+            eval_set=[(table.X[test], table.y[test])],
+            **{name: [table.weight[test]]},
+            **verbose,
+        )
+        ((log,),) = (one.values() for one in fold.evals_result_.values())
+        losses.append(log)
+    rounds = first_best(np.mean(losses, axis=0), 10)
+    assert model.cv_results_["n_rounds"][1] == rounds < 50
+    scores = [model.cv_results_[f"split{j}_test_score"][1] for j in range(3)]
+    np.testing.assert_allclose(scores, -np.array(losses)[:, rounds - 1], rtol=2e-5)
     again = FocalClassifier(make(n_estimators=model.n_rounds_), **model.best_params_)
     again.fit(table.X, table.y, table.weight)
     np.testing.assert_array_equal(model.predict_proba(table.X), again.predict_proba(table.X))
@@ -214,9 +289,8 @@ def by_hand_weighted(estimator, X, y, sample_weight):
 def test_any_scorer(scoring):
     table = draw(400)
     model = search(lightgbm(), scoring=scoring).fit(table.X, table.y, table.weight)
-    scores = model.cv_results_["mean_test_score"]
-    complete = ~np.isnan([model.cv_results_[f"split{j}_test_score"] for j in range(3)]).any(axis=0)
-    assert model.best_score_ == scores[complete].max()
+    assert model.best_score_ == model.cv_results_["mean_test_score"].max()
+    assert model.cv_results_["rank_test_score"][model.best_index_] == 1
     assert np.isfinite(model.score(table.X, table.y, table.weight))
 
 
@@ -274,92 +348,138 @@ def test_tables_of_all_kinds(kind):
     assert model.n_features_in_ == 8
 
 
+@pytest.mark.parametrize("container", [np.asarray, pd.Series, list])
+def test_groups_reach_the_splitter(container):
+    table = draw(400)
+    groups = np.arange(400) // 40
+    seen = []
+
+    def spy(estimator, X, y):
+        seen.append({tuple(row) for row in X})
+        return 0.0
+
+    search(lightgbm(n_estimators=5), gammas=(0,), cv=GroupKFold(3), scoring=spy, early_stopping_rounds=None).fit(
+        table.X, table.y, groups=container(groups)
+    )
+    assert len(seen) == 3
+    for held in seen:
+        of_rows = {group: [tuple(row) in held for row in table.X[groups == group]] for group in range(10)}
+        assert all(len(set(inside)) == 1 for inside in of_rows.values())
+    with pytest.raises(ValueError, match="'groups' parameter should not be None"):
+        search(lightgbm(), cv=GroupKFold(3)).fit(table.X, table.y)
+
+
 #
-# The race
-
-
-def the_less_gamma_the_better(estimator, X, y):
-    return -estimator.gamma
+# Rounds, rule, and what is kept
 
 
 @each_booster
-def test_race_costs_less_and_reports_what_it_left_out(make):
-    table = draw(600)
-    options = {"gammas": (0, 1, 2), "cv": 5, "early_stopping_rounds": 20, "scoring": the_less_gamma_the_better}
-    full = search(make(learning_rate=0.5), racing=False, **options).fit(table.X, table.y)
-    race = search(make(learning_rate=0.5), **options).fit(table.X, table.y)
-    assert race.cv_results_["n_rounds_trained"].sum() < 0.75 * full.cv_results_["n_rounds_trained"].sum()
-    assert race.best_params_ == full.best_params_ == {"gamma": 0.0, "alpha": None}
-    scores = np.array([race.cv_results_[f"split{j}_test_score"] for j in range(5)]).T
-    assert np.isnan(scores).tolist() == [[False] * 5, *[[False] * 2 + [True] * 3] * 2]
-    assert race.cv_results_["rank_test_score"].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(race.cv_results_["mean_test_score"], np.nanmean(scores, axis=1))
+def test_too_few_rounds_are_told(make):
+    table = draw(400)
+    with pytest.warns(ConvergenceWarning, match=r"lowest in the last of 5 rounds for gamma=0; gamma=1: raise n_est"):
+        search(make(n_estimators=5), gammas=(0, 1)).fit(table.X, table.y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search(make(n_estimators=150, learning_rate=0.5), gammas=(0, 1)).fit(table.X, table.y)
+        search(make(n_estimators=5), gammas=(0, 1), early_stopping_rounds=None).fit(table.X, table.y)
 
 
-def play(scores, racing=True, stopping=True):
-    """Let the race run on scores that are known beforehand; the order in which it asks for them."""
-    seen = np.full(scores.shape, np.nan)
-    batches = []
-    while batch := module._next_batch(seen, 0, racing, stopping):
-        batches.append(batch)
-        for place in batch:
-            assert np.isnan(seen[place])  # nothing is trained twice
-            seen[place] = scores[place]
-    return seen, batches
+def test_the_simplest_within_one_standard_error():
+    gammas = (0.0, 0.5, (0.5, 3.0), 5.0)
+    candidates = [{"gamma": gamma, "alpha": alpha} for gamma in gammas for alpha in (None, "balanced")]
+    base = np.array([-0.6, -0.5, -0.4, -0.5])
+    error = base.std(ddof=1) / 2
+    far, near = -1.01 * error, -0.99 * error
+
+    def choose(levels, rule="simplest"):
+        return module._choose(base + np.array(levels)[:, None], candidates, rule)
+
+    assert choose([far, far, near, near, near, near, near, 0.0]) == 2
+    assert choose([far, far, far, near, near, near, near, 0.0]) == 3
+    assert choose([far, far, far, far, far, far, near, 0.0]) == 6
+    assert choose([far, far, far, far, near, far, near, 0.0]) == 4
+    assert choose([far, near, far, far, near, far, near, 0.0]) == 1
+    assert choose([near] * 7 + [0.0], rule="best") == 7
+    assert module._choose(np.array([[0.0], [1.0]]), candidates[:2], "simplest") == 1
 
 
-def test_order_of_the_race():
-    rng = np.random.default_rng(0)
-    scores = np.array([0.0, 0.3, -1.0, -2.0])[:, None] + 0.05 * rng.normal(size=(4, 5)) + rng.normal(size=5)
-    seen, batches = play(scores)
-    assert batches[0] == [(0, 0)]  # how long to wait is learnt here
-    assert batches[1] == [(0, j) for j in range(1, 5)]
-    assert batches[2] == [(i, j) for i in (1, 2, 3) for j in (0, 1)]
-    assert batches[3:] == [[(1, 2), (1, 3), (1, 4)]]
-    assert module._ranks(seen).tolist() == [2, 1, 3, 4]
-    _, batches = play(scores, stopping=False)
-    assert len(batches[0]) == 5
-    seen, batches = play(scores, racing=False)
-    assert len(batches) == 1
-    np.testing.assert_array_equal(seen, scores)
+def the_more_gamma_the_better(estimator, X, y):
+    return 0.001 * estimator.gamma + y.mean()
 
 
-def test_race_finds_the_winner_of_the_grid_nearly_always():
-    rng = np.random.default_rng(1)
-    same, trained, lost = 0, 0, []
-    for _ in range(300):
-        level = rng.normal(size=5) * 0.5
-        scores = level[:, None] + rng.normal(size=(5, 5)) + 3 * rng.normal(size=5)
-        seen, _ = play(scores)
-        winner, best = int(np.argmin(module._ranks(seen))), int(np.argmax(scores.mean(axis=1)))
-        same += winner == best
-        lost.append(scores.mean(axis=1)[best] - scores.mean(axis=1)[winner])
-        trained += np.sum(~np.isnan(seen))
-    assert same > 0.8 * 300
-    assert np.mean(lost) < 0.05  # of a standard deviation of a fold's score
-    assert trained < 0.85 * 300 * 25
+def test_the_rule_decides_what_is_trained_again():
+    table = draw(401)  # so that the folds differ a little
+    options = {"scoring": the_more_gamma_the_better, "gammas": (0, 1), "early_stopping_rounds": None}
+    best, simplest = (
+        search(lightgbm(n_estimators=5), rule=rule, **options).fit(table.X, table.y) for rule in ("best", "simplest")
+    )
+    assert (best.best_params_["gamma"], simplest.best_params_["gamma"]) == (1.0, 0.0)
+    assert simplest.best_score_ == best.cv_results_["mean_test_score"][0]
+    assert simplest.best_estimator_.loss_.gamma == 0
+    assert simplest.verdict_ == best.verdict_
 
 
-def test_equal_candidates_end_the_race():
-    seen, batches = play(np.zeros((4, 5)))
-    assert module._ranks(seen).tolist() == [1, 2, 2, 2]
-    assert len(batches) == 3
+def test_nothing_of_an_earlier_fit_is_left():
+    table, other = draw(300), draw(300, n_classes=3)
+    frame = pd.DataFrame(table.X[:, :5]).add_prefix("c")
+    options = {"gammas": (0, 1), "early_stopping_rounds": None}
+    model = search(lightgbm(n_estimators=3), cv=4, **options).fit(frame, np.array(["no", "yes"])[table.y])
+    assert (model.n_features_in_, list(model.classes_), list(model.feature_names_in_)) == (
+        5,
+        ["no", "yes"],
+        list(frame),
+    )
+    model.set_params(cv=2, gammas=(0,)).fit(other.X, other.y)
+    fresh = search(lightgbm(n_estimators=3), cv=2, **(options | {"gammas": (0,)})).fit(other.X, other.y)
+    assert vars(model).keys() == vars(fresh).keys()
+    assert model.cv_results_.keys() == fresh.cv_results_.keys()
+    assert (model.n_features_in_, list(model.classes_), model.n_splits_) == (8, [0, 1, 2], 2)
+    assert not hasattr(model, "feature_names_in_")
 
 
-def test_improvements_by_hand():
-    assert module._improvements([5.0, 4.0, 4.5, 4.5, 3.0, 3.0, 3.5]) == (4, 3)
-    assert module._improvements([1.0, 2.0, 2.0]) == (0, 0)
+@each_booster
+def test_what_a_classifier_can_a_search_can(make, tmp_path):
+    """Its attributes, saving, ONNX, going on from it, SHAP: it is a FocalClassifier."""
+    table = draw(300)
+    X = table.X.astype(np.float32)
+    names = np.array(["no", "yes"])[table.y]
+    alphas = (None, "balanced", {"no": 1.0, "yes": 2.0})
+    options = {"gammas": (0, (0.5, 2.0)), "alphas": alphas, "cv": StratifiedKFold(3, shuffle=True, random_state=0)}
+    model = search(make(n_estimators=150, learning_rate=0.5), **options).fit(X, names)
+    best = model.best_estimator_
+    assert isinstance(model, FocalClassifier)
+    for name in ("estimator_", "loss_", "evals_result_", "best_iteration_", "n_rounds_", "classes_"):
+        assert getattr(model, name) is getattr(best, name) or getattr(model, name) == getattr(best, name)
+    model.save(tmp_path / "model.focal")
+    loaded = FocalClassifierCV.load(tmp_path / "model.focal")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert loaded.verdict_ == model.verdict_
+    assert repr(loaded.get_params()) == repr(model.get_params())
+    assert loaded.score(X, names) == model.score(X, names)
+    assert loaded.cv_results_.keys() == model.cv_results_.keys()
+    for name in ("mean_test_score", "n_rounds", "param_gamma"):
+        np.testing.assert_array_equal(loaded.cv_results_[name], model.cv_results_[name])
+    assert loaded.cv_results_["params"] == model.cv_results_["params"]
+    assert len(re.findall(rb"[.]bin", (tmp_path / "model.focal").read_bytes())) == 3  # one booster
+    name = "init_model" if make is lightgbm else "xgb_model"
+    more = [FocalClassifier(make(n_estimators=5)).fit(X, names, **{name: one}) for one in (model, best)]
+    assert more[0].n_rounds_ == model.n_rounds_ + 5
+    np.testing.assert_array_equal(more[0].predict_proba(X), more[1].predict_proba(X))
 
 
-def test_patience_after_the_first_fold():
-    def fold(wait):
-        return module._Fold(0.0, 1, 1, wait, 0.0, 0.0)
+def test_onnx_of_a_search():
+    pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from focal_boost.onnx import to_onnx
 
-    assert module._shorter_patience(50, []) == 50
-    assert module._shorter_patience(50, [fold(3)]) == 10
-    assert module._shorter_patience(50, [fold(3), fold(22)]) == 22
-    assert module._shorter_patience(100, [fold(3)]) == 20
-    assert module._shorter_patience(5, [fold(9)]) == 5
+    table = draw(300)
+    X = table.X.astype(np.float32)
+    model = search(lightgbm(n_estimators=5), early_stopping_rounds=None).fit(X, table.y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the converters
+        content = to_onnx(model).SerializeToString()
+    _, proba = runtime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {"X": X})
+    np.testing.assert_allclose(proba, model.predict_proba(X), rtol=0, atol=2e-6)
 
 
 def test_result_does_not_depend_on_n_jobs():
@@ -382,8 +502,7 @@ def verdict(differences, scoring="neg_log_loss", alphas=(None,)):
     candidates = [{"gamma": gamma, "alpha": alpha} for gamma in (0.0, 1.0) for alpha in alphas]
     first = np.full(len(differences), -0.5)
     scores = np.array([first] * len(alphas) + [first + differences] * len(alphas))
-    best = int(np.argmax(scores.mean(axis=1)))
-    return module._verdict(scores, candidates, best, 0, SIZES[: len(differences)], scoring)
+    return module._verdict(scores, candidates, SIZES[: len(differences)], scoring)
 
 
 def test_verdicts():
@@ -422,11 +541,13 @@ def no_training(monkeypatch):
 REFUSED = [
     ({"gammas": ()}, "gammas is empty"),
     ({"gammas": 2.0}, r"gammas=2.0 is not a sequence.*\(2.0,\)"),
-    ({"gammas": (0, -1)}, "gammas holds -1, which is not a finite number >= 0"),
-    ({"gammas": (0, np.nan)}, "gammas holds nan"),
-    ({"gammas": (0, "2")}, "gammas holds '2'"),
-    ({"gammas": (0, (1.0, -2.0))}, r"gammas holds \(1.0, -2.0\), which is not a finite number >= 0, or one a class"),
-    ({"gammas": (0, ())}, r"gammas holds \(\)"),
+    ({"gammas": (0, -1)}, "gamma=-1.0"),
+    ({"gammas": (0, np.nan)}, "gamma=nan"),
+    ({"gammas": (0, "2")}, "gamma='2'"),
+    ({"gammas": (0, True)}, "gamma=True"),
+    ({"gammas": (0, (1.0, -2.0))}, "gamma=-2.0"),
+    ({"gammas": (0, ())}, r"gamma=\(\)"),
+    ({"rule": "1se"}, "rule='1se' is not known; use 'best' or 'simplest'"),
     ({"gammas": {"no": 1.0}}, "gammas={'no': 1.0} is not a sequence"),
     ({"gammas": (0, (1.0, 2.0, 3.0))}, "3 values, not one each for 2 classes"),
     ({"alphas": ()}, "alphas is empty"),
@@ -484,9 +605,10 @@ def test_a_training_without_a_class_and_weights_without_weight():
 
 
 STOPPING = [
-    (lightgbm(early_stopping_round=5), {}, "early_stopping_round=5 of the estimator"),
-    (lightgbm(n_iter_no_change=5), {}, "n_iter_no_change=5 of the estimator"),
-    (lightgbm(), {"callbacks": [lgb.early_stopping(5)]}, "by a callback"),
+    (lightgbm(early_stopping_round=5), {}, "early_stopping_round=5"),
+    (lightgbm(n_iter_no_change=5), {}, "n_iter_no_change=5"),
+    (lightgbm(), {"callbacks": [lgb.early_stopping(5)]}, "stops early by itself .callbacks"),
+    (lightgbm(), {"callbacks": [lgb.reset_parameter(learning_rate=[0.1] * 60)]}, "pass a function of the round"),
     (lightgbm(boosting_type="dart"), {}, "dart.*early_stopping_rounds=None"),
     (xgboost(early_stopping_rounds=5), {}, "early_stopping_rounds=5"),
     (xgboost(callbacks=[xgb.callback.EarlyStopping(rounds=5)]), {}, "stops early by itself"),
@@ -533,7 +655,8 @@ def test_other_arguments_reach_every_training(make):
 
         estimator, arguments = make(callbacks=[Count()]), {"feature_weights": None}
     model = search(estimator, gammas=(0, 1)).fit(table.X, table.y, **arguments)
-    assert len(rounds) == model.cv_results_["n_rounds_trained"].sum() + model.n_rounds_
+    assert len(rounds) > model.n_rounds_ + 3 * model.cv_results_["n_rounds"].sum()
+    assert rounds[-model.n_rounds_ :] == list(range(model.n_rounds_))
     with pytest.raises(TypeError, match="speed"):
         search(make(), gammas=(0,)).fit(table.X, table.y, speed=3)
 
@@ -547,25 +670,6 @@ def test_failed_fit_leaves_a_fitted_model_whole():
         model.fit(table.X[:, :3], table.y)
     assert model.n_features_in_ == 8
     np.testing.assert_array_equal(model.predict_proba(table.X), before)
-
-
-#
-# What the user sees
-
-
-def test_progress_bar(capsys):
-    table = draw(300)
-    search(lightgbm(n_estimators=5), verbose=1).fit(table.X, table.y)
-    assert "FocalClassifierCV: 100%" in capsys.readouterr().err
-
-
-def test_lines_without_tqdm(capsys, monkeypatch):
-    table = draw(300)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    search(lightgbm(n_estimators=5), verbose=1).fit(table.X, table.y)
-    assert "FocalClassifierCV 1/9 at most: gamma=0, alpha=None, fold 0: -0." in capsys.readouterr().err
-    search(lightgbm(n_estimators=5)).fit(table.X, table.y)
-    assert capsys.readouterr().err == ""
 
 
 #
@@ -620,17 +724,31 @@ def test_weights_are_routed():
     assert pipeline.predict_proba(table.X)[:, 1].min() > 0.7  # hardly anything but the intercept
 
 
+@pytest.mark.parametrize("requested", [True, False])
+def test_groups_are_routed(requested):
+    table = draw(400)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = search(lightgbm(n_estimators=5), gammas=(0,), cv=GroupKFold(3), early_stopping_rounds=None)
+        if not requested:
+            model.set_fit_request(groups=False)
+        pipeline = make_pipeline(StandardScaler(), model)
+        if requested:
+            assert pipeline.fit(table.X, table.y, groups=np.arange(400) // 40)[-1].n_splits_ == 3
+        else:
+            with pytest.raises(TypeError, match="groups"):
+                pipeline.fit(table.X, table.y, groups=np.arange(400) // 40)
+
+
 @pytest.mark.data
 @each_booster
 def test_real_table(make):
     X, y = real("phoneme")
     rows = np.random.default_rng(0).permutation(len(y))[:1500]
-    options = {"gammas": (0, 0.5, 1, 2, 5), "cv": 5, "early_stopping_rounds": 20}
-    model = search(make(learning_rate=0.5), **options).fit(X[rows], y[rows])
-    full = search(make(learning_rate=0.5), racing=False, **options).fit(X[rows], y[rows])
-    # Candidates are level on this table: what the race gives up is within the spread of the folds.
-    error = full.cv_results_["std_test_score"][full.best_index_] / np.sqrt(5)
-    assert model.best_score_ > full.best_score_ - 2 * error
-    assert model.cv_results_["n_rounds_trained"].sum() < 0.75 * full.cv_results_["n_rounds_trained"].sum()
+    estimator = make(learning_rate=0.5, n_estimators=200)
+    model = FocalClassifierCV(estimator, early_stopping_rounds=20).fit(X[rows], y[rows])
+    assert model.cv_results_["n_rounds"].max() < 200
+    rest = np.setdiff1d(np.arange(len(y)), rows)
+    plain = FocalClassifier(make(learning_rate=0.5, n_estimators=model.n_rounds_), gamma=0.0).fit(X[rows], y[rows])
+    assert log_loss(y[rest], model.predict_proba(X[rest])) < 1.02 * log_loss(y[rest], plain.predict_proba(X[rest]))
     assert isinstance(model.verdict_, str)
     assert "\n" not in model.verdict_

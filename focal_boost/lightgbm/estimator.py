@@ -65,6 +65,18 @@ _IGNORED: tuple[tuple[tuple[str, ...], Any, str], ...] = (
 )
 
 
+def _stop_after(patience: int) -> Any:
+    """Stop as early_stopping does, and keep the rounds after the best one, which LightGBM would throw away."""
+    losses: list[float] = []
+
+    def stop(env: Any) -> None:
+        losses.append(env.evaluation_result_list[0][2])
+        if len(losses) - 1 - int(np.argmin(losses)) >= patience:
+            raise lightgbm.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
+
+    return stop
+
+
 class LightGBMAdapter(Adapter):
     """What the rest of the package knows of LightGBM."""
 
@@ -242,12 +254,22 @@ class LightGBMAdapter(Adapter):
         params = estimator.get_params()
         return "dart" if any(params.get(name) == "dart" for name in _BOOSTING_NAMES) else None
 
+    def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
+        super().check_search(estimator, patience, fit_params)
+        for callback in fit_params.get("callbacks") or []:
+            for name, values in getattr(callback, "kwargs", {}).items():
+                if patience is not None and isinstance(values, list):
+                    raise ValueError(
+                        f"reset_parameter({name}=[...]) has {len(values)} values, one a round, but how many rounds the "
+                        "last training has is found by the search: pass a function of the round"
+                    )
+
     def fold_arguments(
         self, estimator: Any, n_classes: int, sample_weight: AnyArray | None, patience: int | None
     ) -> dict[str, Any]:
         params = estimator.get_params()
         estimator.set_params(**{name: None for name in _METRIC_NAMES if params.get(name) is not None})
-        stop = [] if patience is None else [lightgbm.early_stopping(patience, verbose=False)]
+        stop = [] if patience is None else [_stop_after(patience)]
         weights = None if sample_weight is None else [sample_weight]
         return {self.eval_weights_argument: weights, "callbacks": stop}
 
