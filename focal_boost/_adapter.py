@@ -11,7 +11,6 @@ import abc
 import importlib
 import math
 import os
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, cast
 
@@ -23,75 +22,11 @@ from focal_boost._checks import check_n_threads
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
-__all__ = ["LIBRARIES", "Adapter", "Objective", "import_adapter", "library_of", "names"]
+__all__ = ["LIBRARIES", "Adapter", "Objective", "import_adapter", "library_of"]
 
 
-@dataclass(frozen=True)
-class Library:
-    """What is known of a library without importing it: its name, its classifiers, and its words for what all have.
-
-    Parameters
-    ----------
-    title : str
-        As its authors write it.
-    estimators : tuple of str
-        Classes of its classifiers.
-    earlier : str
-        Argument of ``fit`` for a model to continue.
-    start_margins, eval_start_margins : str
-        Arguments of ``fit`` for margins to start from: of the rows, and a list with those of each evaluation set.
-    eval_weights : str
-        Argument of ``fit`` for a list with the weights of each evaluation set.
-    other_predictions : tuple of str
-        Arguments of ``predict`` that decide what it returns, which its callers here do not leave to the user.
-    """
-
-    title: str
-    estimators: tuple[str, ...]
-    earlier: str
-    start_margins: str
-    eval_start_margins: str
-    eval_weights: str
-    other_predictions: tuple[str, ...]
-
-
-# By the name of the package, which is the name of the adapter too.
-LIBRARIES = {
-    "xgboost": Library(
-        title="XGBoost",
-        estimators=("XGBClassifier", "XGBRFClassifier"),
-        earlier="xgb_model",
-        start_margins="base_margin",
-        eval_start_margins="base_margin_eval_set",
-        eval_weights="sample_weight_eval_set",
-        other_predictions=("output_margin",),
-    ),
-    "lightgbm": Library(
-        title="LightGBM",
-        estimators=("LGBMClassifier",),
-        earlier="init_model",
-        start_margins="init_score",
-        eval_start_margins="eval_init_score",
-        eval_weights="eval_sample_weight",
-        other_predictions=("raw_score", "pred_leaf", "pred_contrib"),
-    ),
-}
-
-
-def names(what: str) -> tuple[str, ...]:
-    """What each library calls a thing.
-
-    Parameters
-    ----------
-    what : str
-        A field of `Library`.
-
-    Returns
-    -------
-    tuple
-    """
-    return tuple(getattr(library, what) for library in LIBRARIES.values())
-
+# By the name of the package, which is the name of the room too: the classifiers that are taken.
+LIBRARIES = {"xgboost": ("XGBClassifier", "XGBRFClassifier"), "lightgbm": ("LGBMClassifier",)}
 
 Loss = BinaryFocalLoss | MulticlassFocalLoss
 
@@ -137,7 +72,7 @@ def library_of(estimator: Any) -> Adapter:
         root = ancestor.__module__.partition(".")[0]
         if root in LIBRARIES:
             return import_adapter(root)
-    *others, last = (name for library in LIBRARIES.values() for name in library.estimators)
+    *others, last = (name for names in LIBRARIES.values() for name in names)
     raise TypeError(
         f"estimator={estimator!r} is not an {', '.join(others)} or {last}; pass an instance of one of them, unfitted"
     )
@@ -285,7 +220,7 @@ class Adapter(abc.ABC):
     """Argument of ``fit`` for a list with the weights of each evaluation set."""
 
     prediction_arguments: ClassVar[frozenset[str]]
-    """Arguments of ``predict`` that margins can be made with; with others it returns something else, or ignores them."""
+    """Arguments of ``predict`` that margins can be made with; others are ignored, or make it return something else."""
 
     takes_label_columns: ClassVar[bool]
     """Whether y may have shape (n, K), K labels that are each 0 or 1."""
@@ -319,7 +254,7 @@ class Adapter(abc.ABC):
             If a parameter would have no effect; the message names it and what to use instead.
         """
         if not isinstance(estimator, self._classifier_class):
-            classes = [name for library in LIBRARIES.values() for name in library.estimators]
+            classes = [name for names in LIBRARIES.values() for name in names]
             raise TypeError(
                 f"estimator is a {type(estimator).__name__}, but focal loss is for classification: pass one of "
                 f"{', '.join(classes)}"
@@ -462,17 +397,6 @@ class Adapter(abc.ABC):
     @abc.abstractmethod
     def n_rounds(self, estimator: Any) -> int:
         """Return the number of rounds that predictions are made of."""
-
-    @property
-    def MULTILABEL(self) -> bool:
-        return self.takes_label_columns
-
-    @property
-    def __name__(self) -> str:
-        return f"focal_boost.{self.title.lower()}"
-
-    def check_earlier(self, *arguments: Any) -> Any:
-        return self.model_to_continue(*arguments)
 
     def log_loss_name(self, n_classes: int) -> str:
         """Name of the log loss among the metrics."""

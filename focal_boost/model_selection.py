@@ -26,7 +26,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from focal_boost._adapter import library_of, names
+from focal_boost._adapter import Adapter, library_of
 from focal_boost._checks import row_weights
 from focal_boost._typing import AnyArray, FloatArray, Hessian, Splitter
 from focal_boost.classifier import Alpha, FocalClassifier, Gamma
@@ -37,30 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FocalClassifierCV"]
 
-# Arguments of fit that a search over folds cannot honour, and what to do instead.
-_REFUSED = {
-    **dict.fromkeys(
-        (
-            "eval_set",
-            "eval_X",
-            "eval_y",
-            "eval_names",
-            "eval_class_weight",
-            "eval_metric",
-            *names("eval_weights"),
-        ),
-        "the rows that a fold holds out are its evaluation set; to choose on rows of your own add them to X and y "
-        "and pass cv=PredefinedSplit(...)",
-    ),
-    **dict.fromkeys(
-        (*names("start_margins"), *names("eval_start_margins")),
-        "start margins are no part of what is scored; train FocalClassifier with the chosen gamma instead",
-    ),
-    **dict.fromkeys(
-        names("earlier"),
-        "an earlier model has seen the rows that a fold holds out; continue FocalClassifier with the chosen gamma",
-    ),
-}
+# What a search over folds cannot honour among the arguments of fit, and what to do instead.
+_HELD_OUT = (
+    "the rows that a fold holds out are its evaluation set; to choose on rows of your own add them to X and y and pass "
+    "cv=PredefinedSplit(...)"
+)
+_START = "start margins are no part of what is scored; train FocalClassifier with the chosen gamma instead"
+_CONTINUED = "an earlier model has seen the rows that a fold holds out; continue FocalClassifier with the chosen gamma"
 
 
 def _of_best(name: str) -> Any:
@@ -264,7 +247,7 @@ class FocalClassifierCV(FocalClassifier):
         patience = _check_patience(self.early_stopping_rounds)
         if self.rule not in ("best", "simplest"):
             raise ValueError(f"rule={self.rule!r} is not known; use 'best' or 'simplest'")
-        _check_fit_params(fit_params)
+        _check_fit_params(self._clone_estimator()[0], fit_params)
         for candidate in candidates:  # all that FocalClassifier.fit refuses, of any candidate
             training = self._model(candidate)._prepare(X, y, sample_weight, None, None, fit_params)
             training.library.check_search(training.estimator, patience, fit_params)
@@ -422,8 +405,14 @@ def _check_patience(patience: Any) -> int | None:
     return int(patience)
 
 
-def _check_fit_params(fit_params: dict[str, Any]) -> None:
-    for name, advice in _REFUSED.items():
+def _check_fit_params(library: Adapter, fit_params: dict[str, Any]) -> None:
+    sets = ("eval_set", "eval_X", "eval_y", "eval_names", "eval_class_weight", "eval_metric")
+    refused = {
+        **dict.fromkeys((*sets, library.eval_weights_argument), _HELD_OUT),
+        **dict.fromkeys((library.margins_argument, library.eval_margins_argument), _START),
+        library.model_argument: _CONTINUED,
+    }
+    for name, advice in refused.items():
         if fit_params.get(name) is not None:
             raise ValueError(f"FocalClassifierCV does not take {name}: {advice}")
 

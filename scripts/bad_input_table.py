@@ -20,7 +20,7 @@ import numpy as np
 from bad_input import FINE, GROUPS, N, Row, codes, estimator, names, numbers
 
 from focal_boost import BinaryFocalLoss, FocalClassifier
-from focal_boost._adapter import LIBRARIES
+from focal_boost._adapter import import_adapter
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "bad_input.md"
@@ -146,7 +146,7 @@ def cell(row: Row) -> str:
     said = {library: escaped(text(provoke(row, library))) for library in row.libraries}
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
-    return "<br>".join(f"{LIBRARIES[library].title}: {words}" for library, words in said.items())
+    return "<br>".join(f"{import_adapter(library).title}: {words}" for library, words in said.items())
 
 
 def title(rows: list[Row]) -> str:
@@ -157,7 +157,7 @@ def title(rows: list[Row]) -> str:
     joined = ", ".join(" ".join(name[same:]) for name in names)
     only = rows[0].call != "loss" and len(rows[0].libraries) == 1
     return escaped(" ".join([*names[0][:same], joined])) + (
-        f" ({LIBRARIES[rows[0].libraries[0]].title})" if only else ""
+        f" ({import_adapter(rows[0].libraries[0]).title})" if only else ""
     )
 
 

@@ -1,4 +1,4 @@
-"""Each library's adapter against what `focal_boost._adapter` asks of one, and its words against the library's own."""
+"""Each library's adapter against `focal_boost._adapter.Adapter`, and its words against the library's own."""
 
 from __future__ import annotations
 
@@ -14,34 +14,40 @@ from libraries import each_library
 
 from focal_boost import BinaryFocalLoss, FocalClassifier, MulticlassFocalLoss, _adapter
 
-each_adapter = pytest.mark.parametrize("name", _adapter.LIBRARIES)
-
-FUNCTIONS = {name: one for name, one in vars(_adapter.Adapter).items() if inspect.isfunction(one) and name[0] != "_"}
-CONSTANTS = set(inspect.get_annotations(_adapter.Adapter)) - {"__name__"}
+METHODS = {name: one for name, one in vars(_adapter.Adapter).items() if inspect.isfunction(one) and name[0] != "_"}
+WORDS = [name for name in inspect.get_annotations(_adapter.Adapter) if name[0] != "_"]
 
 
 def test_every_library_is_under_test():
     assert {library.name for library in UNDER_TEST} == set(_adapter.LIBRARIES)
 
 
-@each_adapter
-def test_constants(name):
-    adapter = _adapter.import_adapter(name)
-    assert {"MULTILABEL", "MARGIN_DTYPE", "FocalObjective"} == CONSTANTS
-    assert isinstance(adapter.MULTILABEL, bool)
-    assert adapter.MARGIN_DTYPE in (np.float32, np.float64)
+@each_library
+def test_an_adapter_lacks_nothing(library):
+    """All words, and all methods with the parameters of the base class: one that lacks a method cannot be built."""
+    adapter = _adapter.import_adapter(library.name)
+    assert not type(adapter).__abstractmethods__
+    assert {name: hasattr(adapter, name) for name in WORDS} == dict.fromkeys(WORDS, True)
+    for name, method in METHODS.items():
+        own = inspect.signature(getattr(type(adapter), name))
+        assert list(own.parameters.items()) == list(inspect.signature(method).parameters.items()), name
+    assert adapter.margin_dtype in (np.float32, np.float64)
+    assert isinstance(adapter.takes_label_columns, bool)
 
 
-@each_adapter
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_functions(name, function):
-    """Callable as the seam says, by position and by name; more is the adapter's own affair if it has a default."""
-    wanted = list(inspect.signature(FUNCTIONS[function]).parameters.values())[1:]
-    given = inspect.signature(getattr(_adapter.import_adapter(name), function)).parameters
-    assert [(one.name, one.kind, one.default) for one in wanted] == [
-        (one.name, one.kind, one.default) for one in list(given.values())[: len(wanted)]
-    ]
-    assert all(one.default is not inspect.Parameter.empty for one in list(given.values())[len(wanted) :])
+@each_library
+def test_the_rooms_have_the_same_files(library):
+    room = __import__(f"focal_boost.{library.name}", fromlist=["objective"])
+    for name in ("objective", "estimator", "dask", "onnx"):
+        assert importable(f"focal_boost.{library.name}.{name}")
+    assert room.FocalObjective is library.Objective
+    assert issubclass(room.FocalObjective, _adapter.Objective)
+
+
+def importable(name):
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
 
 
 @each_library
@@ -62,24 +68,27 @@ def test_objective(library):
 
 @each_library
 def test_words_of_the_library(library):
-    row = _adapter.LIBRARIES[library.name]
+    adapter = _adapter.import_adapter(library.name)
     module = sys.modules[library.name]
-    assert library.classifier.__name__ in row.estimators
-    for kind in row.estimators:
+    assert library.classifier.__name__ in _adapter.LIBRARIES[library.name]
+    assert adapter.title.lower() == library.name
+    for kind in _adapter.LIBRARIES[library.name]:
         estimator = getattr(module, kind)
         assert estimator.__module__.partition(".")[0] == library.name
         fit = inspect.signature(estimator.fit).parameters
-        assert {row.earlier, row.start_margins, row.eval_start_margins, row.eval_weights} <= set(fit)
+        words = {name for name in WORDS if name.endswith("_argument")}
+        assert len(words) == 4
+        assert {getattr(adapter, name) for name in words} <= set(fit)
         known = inspect.signature(estimator.predict).parameters
         passed_on = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
-        assert passed_on or set(row.other_predictions) <= set(known)
+        assert passed_on or adapter.prediction_arguments <= set(known)
 
 
 @each_library
 def test_dtype_of_margins(library):
     X, y = np.arange(40.0)[:, None], np.repeat([0, 1], 20)
     model = FocalClassifier(library.classifier(n_estimators=2, **library.quiet)).fit(X, y)
-    assert model.decision_function(X).dtype == _adapter.import_adapter(library.name).MARGIN_DTYPE
+    assert model.decision_function(X).dtype == _adapter.import_adapter(library.name).margin_dtype
 
 
 def test_derived_estimator_of_the_user():
@@ -97,3 +106,17 @@ def test_estimator_of_no_library():
 def test_the_seam_imports_no_library():
     script = "import sys, focal_boost._adapter as seam; assert not set(seam.LIBRARIES) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_nothing_outside_the_rooms_asks_for_a_library():
+    """Imports of the libraries, and comparisons with their names, are in their rooms."""
+    import ast
+    from pathlib import Path
+
+    package = Path(_adapter.__file__).parent
+    for path in package.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                words = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
+                # The checker of inputs may recognise a DMatrix or Dataset that was passed for a table.
+                assert path.name == "_checks.py" or not words & set(_adapter.LIBRARIES), f"{path.name}:{node.lineno}"

@@ -201,10 +201,20 @@ class XGBoostAdapter(Adapter):
         booster.load_model(bytearray(state["booster"]))
         estimator._Booster = booster
 
-    def fit_on_cluster(self, *arguments: Any) -> None:
+    def fit_on_cluster(
+        self,
+        given: Any,
+        estimator: Any,
+        client: Any,
+        loss: Loss,
+        train: Any,
+        eval_sets: list[Any] | None,
+        fit_params: dict[str, Any],
+        start: dict[str, Any],
+    ) -> None:
         from focal_boost.xgboost.dask import fit
 
-        fit(self, *arguments)
+        fit(self, given, estimator, client, loss, train, eval_sets, fit_params, start)
 
     def onnx_trees(self, estimator: Any, n_features: int) -> tuple[Any, list[int]]:
         from focal_boost.xgboost.onnx import trees
