@@ -1,4 +1,4 @@
-"""Write pickled models of the installed library versions into tests/fixtures, for tests under other versions.
+"""Write models of the installed library versions into tests/fixtures, pickled and saved, for tests under other versions.
 
 Usage: python scripts/make_pickles.py
 Run it under each pair of versions that is supported (oldest and newest Python and XGBoost at least); a name says which
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import platform
+import tempfile
 from pathlib import Path
 
 import lightgbm as lgb
@@ -40,9 +41,12 @@ def main() -> None:
         for n_classes in (2, 3):
             X, y = table(n_classes)
             model = FocalClassifier(estimator, gamma=1.5).fit(X, y)
+            file = Path(tempfile.gettempdir(), "model.focal")
+            model.save(file)
             version = tuple(int(part) for part in library.__version__.split(".")[:2])
             saved = {
                 "model": model,
+                "file": file.read_bytes(),
                 "version": version,
                 "X": X,
                 "y": y,

@@ -358,7 +358,7 @@ def test_real_table(load, tmp_path, capsys, example, arguments, name):
 @pytest.mark.parametrize(
     ("example", "packages", "promised"),
     [
-        ("save_and_load", [], ["same probabilities: True", "booster.txt"]),
+        ("save_and_load", [], ["same probabilities: True", "read by LightGBM alone, same probabilities: True"]),
         (
             "continue_training",
             [],

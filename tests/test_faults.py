@@ -2,8 +2,8 @@
 
 Not promised by the libraries, and so not here: a forked child that trains with XGBoost hangs if its parent has trained
 before, with the built-in objective as well and whatever n_jobs is (OpenMP does not survive fork); start such processes
-with spawn, forkserver or joblib's loky. Pickles hold the library's own format, which XGBoost promises to read in no
-other version, and LightGBM in later ones; those here are read in both directions.
+with spawn, forkserver or joblib's loky. Pickles and saved files hold a booster in its library's own format, which later
+versions read; those here are read in both directions.
 """
 
 from __future__ import annotations
@@ -359,17 +359,18 @@ def test_there_are_pickles():
 
 
 @pytest.mark.parametrize("path", PICKLES, ids=lambda path: path.stem)
-def test_models_of_other_versions_predict_what_they_did(path):
+def test_models_of_other_versions_predict_what_they_did(path, tmp_path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries warn of pickles of other versions
+        warnings.simplefilter("ignore")  # scikit-learn warns of pickles of other versions
         saved = pickle.loads(path.read_bytes())
-    model = saved["model"]
-    np.testing.assert_allclose(model.predict_proba(saved["X"]), saved["proba"], rtol=1e-6)
-    np.testing.assert_array_equal(model.predict(saved["X"]), saved["labels"])
-    assert model.get_params()["gamma"] == 1.5
-    # and train again
-    again = model.fit(saved["X"], saved["y"]).predict_proba(saved["X"])
-    np.testing.assert_allclose(again.sum(axis=1), 1, rtol=1e-6)
+    (tmp_path / "model.focal").write_bytes(saved["file"])
+    for model in (saved["model"], FocalClassifier.load(tmp_path / "model.focal")):
+        np.testing.assert_allclose(model.predict_proba(saved["X"]), saved["proba"], rtol=1e-6)
+        np.testing.assert_array_equal(model.predict(saved["X"]), saved["labels"])
+        assert model.get_params()["gamma"] == 1.5
+        # and train again
+        again = model.fit(saved["X"], saved["y"]).predict_proba(saved["X"])
+        np.testing.assert_allclose(again.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_a_pickle_of_0_1_0_is_refused():
