@@ -419,11 +419,6 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "posterior" in state:
-            raise ValueError(
-                "the pickle was written by focal_boost 0.1.0, whose margins mean something else: train the model "
-                "again, or load it with focal_boost==0.1.0"
-            )
         if "estimator_" in state:
             state = {**state, "estimator_": with_booster(state["estimator_"])}
         super().__setstate__(state)

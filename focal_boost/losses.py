@@ -87,6 +87,11 @@ class _FocalLoss:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Checked as when it was made: what kernels are given is never read from a file.
+        if "_parameters" in state:
+            raise ValueError(
+                "the pickle was written by focal_boost 0.1.0, whose margins mean something else: train the model "
+                "again, or load it with focal_boost==0.1.0"
+            )
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(
