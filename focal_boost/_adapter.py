@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import abc
 import importlib
+import inspect
 import math
 import os
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar, cast
 
@@ -266,12 +268,13 @@ class Adapter(abc.ABC):
         """Refuse parameters of an estimator that would have no effect."""
 
     @abc.abstractmethod
-    def check_frame(self, X: Any) -> None:
+    def check_frame(self, X: Any, estimator: Any) -> None:
         """Refuse data frames that the library does not take and would not say so of before it trains.
 
         Parameters
         ----------
         X : data frame of pandas, polars or Arrow
+        estimator : classifier of the library
 
         Raises
         ------
@@ -419,6 +422,28 @@ class Adapter(abc.ABC):
         -------
         dict
         """
+
+    def check_fit_params(self, estimator: Any, fit_params: dict[str, Any]) -> None:
+        """Refuse arguments that ``fit`` of an estimator does not take.
+
+        Parameters
+        ----------
+        estimator : classifier of the library
+        fit_params : dict
+
+        Raises
+        ------
+        TypeError
+            If there is one.
+        """
+        known = inspect.signature(estimator.fit).parameters
+        passes_on = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+        if not passes_on and (unknown := sorted(set(fit_params) - set(known))):
+            kind = type(estimator).__name__
+            raise TypeError(
+                f"fit() got an unexpected keyword argument {unknown[0]!r}, which fit of {kind} does not take: if it is "
+                f"a parameter of the estimator pass {kind}({unknown[0]}=...)"
+            )
 
     def _check_stopping(self, estimator: Any, callbacks: Any, eval_set: Any) -> None:
         """Refuse early stopping without an evaluation set."""
@@ -609,17 +634,31 @@ class Adapter(abc.ABC):
         """
 
 
-def probabilities_for_metrics(loss: Loss, margins: Any) -> FloatArray:
-    """Probabilities as metric functions of the user get them: of class 1 if there are two, else of all.
+def metric_on_probabilities(metric: Any, loss: Loss, wanted: str, is_fine: Callable[[Any], bool]) -> Any:
+    """Let a metric function of the user see probabilities, of class 1 if there are two, and check what it returns.
 
     Parameters
     ----------
+    metric : callable
+        ``metric(y_true, y_proba, ...)``
     loss : BinaryFocalLoss or MulticlassFocalLoss
-    margins : ndarray of shape (n,) or (n, K)
+    wanted : str
+        What the library takes, in words.
+    is_fine : callable
+        Whether a value is that.
 
     Returns
     -------
-    ndarray of shape (n,) or (n, K)
+    callable
+        The same of margins, and of whatever else it is given.
     """
-    proba: FloatArray = loss.predict_proba(margins)
-    return proba[:, 1] if np.ndim(margins) == 1 else proba
+    name = getattr(metric, "__name__", type(metric).__name__)
+
+    def of_margins(y_true: AnyArray, margins: AnyArray, *rest: Any, **weighted: Any) -> Any:
+        proba = loss.predict_proba(margins)
+        value = metric(y_true, proba[:, 1] if np.ndim(margins) == 1 else proba, *rest, **weighted)
+        if not is_fine(value):
+            raise TypeError(f"the metric {name} returned {value!r}, but it has to return {wanted}")
+        return value
+
+    return of_margins

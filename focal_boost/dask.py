@@ -25,7 +25,6 @@ Importing this module imports Dask and distributed, but neither XGBoost nor Ligh
 from __future__ import annotations
 
 import copy
-import inspect
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -169,7 +168,7 @@ class DaskFocalClassifier(FocalClassifier):
         library, inner = self._clone_estimator()
         client = self._find_client()
         pairs = eval_pairs(eval_set, fit_params)
-        _check_fit_params(library, inner, fit_params)
+        library.check_fit_params(inner, fit_params)
         seen = type(self)(**self.get_params(deep=False))  # scikit-learn notes on it what X looks like
         seen._check_features(X, "X", reset=True)
         for i, (features, _) in enumerate(pairs or []):
@@ -616,17 +615,6 @@ def _weigh(codes: np.ndarray, weight: Any, by_class: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The libraries' estimators on a cluster
-
-
-def _check_fit_params(library: Any, inner: Any, fit_params: dict[str, Any]) -> None:
-    """Refuse what the Dask estimator's fit does not take, which it would notice on the workers only."""
-    known = set(inspect.signature(inner.fit).parameters) - {"self", "X", "y", "sample_weight", "eval_class_weight"}
-    unknown = sorted(set(fit_params) - known)
-    if unknown:
-        raise TypeError(
-            f"fit() got arguments that Dask{type(inner).__name__} does not take: {', '.join(unknown)}; it takes "
-            f"{', '.join(sorted(known))}"
-        )
 
 
 def _note_lost_workers(error: Exception, client: Any, before: set[str]) -> None:

@@ -70,6 +70,19 @@ def _warn_of_numpy() -> None:
 # Losses
 
 
+_NO_OBJECTIVE = (
+    "a loss is no objective of a booster, which wants gradient and curvature: pass FocalObjective(loss) of "
+    "focal_boost.xgboost or focal_boost.lightgbm"
+)
+
+
+class _MeanLoss(float):
+    """A number, with words for a booster that was given a loss for an objective and unpacks what it returns."""
+
+    def __getitem__(self, index: int) -> float:
+        raise TypeError(_NO_OBJECTIVE)
+
+
 class _FocalLoss:
     """What both losses share. Subclasses give the parameters."""
 
@@ -100,8 +113,6 @@ class _FocalLoss:
         raw_prediction: ArrayLike,
         sample_weight: ArrayLike | None = None,
         n_threads: int | None = 1,
-        *,
-        intercept: ArrayLike | None = None,
     ) -> float:
         """Return the weighted mean of the focal loss.
 
@@ -115,8 +126,6 @@ class _FocalLoss:
             Finite weights >= 0, not all zero.
         n_threads : int or None, default=1
             Threads, where the kernels are compiled; None and numbers below 1 are all processors.
-        intercept : float, or array-like of shape (K,) for the multiclass loss or K labels, default=None
-            Added to the margins of each row.
 
         Returns
         -------
@@ -128,6 +137,13 @@ class _FocalLoss:
         ValueError
             If shapes disagree, a label or weight is not allowed, there are no rows, or all weights are zero.
         """
+        if hasattr(raw_prediction, "get_label"):  # a booster's table in the place of margins
+            raise TypeError(_NO_OBJECTIVE)
+        return _MeanLoss(self._mean(y_true, raw_prediction, sample_weight, n_threads))
+
+    def _mean(
+        self, y_true: Any, raw_prediction: Any, sample_weight: Any, n_threads: int | None, intercept: Any = None
+    ) -> float:
         kind = _kernels_for(y_true, raw_prediction, sample_weight)
         z = margin_array(raw_prediction, self.n_outputs, kind)
         if not len(z):
@@ -347,7 +363,7 @@ class _FocalLoss:
             raw_prediction, intercept = self._log_odds(z, n_threads, intercept), None
         # At gamma 0 both links are the same; the paper's needs no inverse.
         log_loss = self._plain(gamma=0.0, link="focal")
-        return log_loss(y_true, raw_prediction, sample_weight, n_threads, intercept=intercept)
+        return log_loss._mean(y_true, raw_prediction, sample_weight, n_threads, intercept)
 
     def _log_odds(self, z: Any, n_threads: int | None = 1, intercept: Any = None) -> Any:
         """Margins of the focal link as those of the logit link, float64: what they say of the class probabilities."""

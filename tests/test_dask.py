@@ -578,11 +578,12 @@ def test_what_cannot_be_trained_is_refused_and_changes_nothing(client, place, li
     if library is LightGBM:
         evaluated = {"eval_set": [(X, y)]}
         refused(ValueError, "not 2 different names", X, y, eval_set=[(X, y)] * 2, eval_names=["a", "a"])
+        refused(TypeError, "pass eval_sample_weight", X, y, **evaluated, eval_class_weight=["balanced"])
         refused(ValueError, "'auc' is not computed.*roc_auc_score", X, y, **evaluated, eval_metric="auc")
         refused(ValueError, "no eval_set to judge by", X, y, callbacks=[lgb.early_stopping(3)])
         refused(TypeError, "not a list of functions", X, y, callbacks=lgb.early_stopping(3), **evaluated)
     refused(ValueError, "is not a pair", X, y, eval_set=[X])
-    refused(TypeError, "does not take: feval", X, y, feval=None)
+    refused(TypeError, "unexpected keyword argument 'feval'", X, y, feval=None)
     refused(ValueError, "NaN", X, uneven(place, np.where(table.y == 1, np.nan, 0.0)))
     model.set_params(gamma=-1)
     refused(ValueError, "gamma=-1", X, y)

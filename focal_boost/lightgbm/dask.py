@@ -15,7 +15,7 @@ import dask
 import lightgbm
 import numpy as np
 
-from focal_boost.lightgbm.estimator import STOPPING_NAMES, check_callbacks, eval_metrics, set_classes
+from focal_boost.lightgbm.estimator import STOPPING_NAMES, check_callbacks, eval_metrics, own_metrics, set_classes
 from focal_boost.lightgbm.objective import FocalObjective
 
 __all__ = ["fit"]
@@ -50,7 +50,7 @@ def fit(
     names = fit_params.get("eval_names") or [
         "training" if training else f"valid_{i}" for i, training in enumerate(is_training)
     ]
-    _check_evaluation(params, metrics, names, len(sets))
+    _check_evaluation(fit_params, params, names, len(sets))
 
     # DaskLGBMClassifier would number the labels on each worker, so that a worker without a class numbers the others
     # differently.
@@ -74,10 +74,13 @@ def fit(
     _follow(estimator, first, dict(zip(names, scores, strict=True)), followers)
 
 
-def _check_evaluation(params: dict[str, Any], metrics: list[Any], names: list[str], n_sets: int) -> None:
+def _check_evaluation(fit_params: dict[str, Any], params: dict[str, Any], names: list[str], n_sets: int) -> None:
+    if fit_params.get("eval_class_weight") is not None:
+        raise TypeError("eval_class_weight is not taken on a cluster: pass eval_sample_weight, one weight a row")
     if len(names) != n_sets or len(set(names)) != len(names):
         raise ValueError(f"eval_names={names!r} are not {n_sets} different names: give one to each evaluation set")
-    built_in = {one for one in [*metrics, *eval_metrics(params.get("metric"), "metric")] if isinstance(one, str)}
+    named = [*eval_metrics(fit_params.get("eval_metric"), "eval_metric"), *own_metrics(params)[1]]
+    built_in = {one for one in named if isinstance(one, str)}
     if ranking := sorted(built_in & {"auc", "average_precision", "auc_mu"}):
         raise ValueError(
             f"{ranking[0]!r} is not computed over the rows of a cluster by LightGBM: pass a function to eval_metric, "

@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
-from focal_boost._adapter import Adapter, Loss, probabilities_for_metrics
+from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
 from focal_boost._checks import check_columns, check_n_threads
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.lightgbm.objective import DEVICE_NAMES, FocalObjective, given_threads, keep_parameters
@@ -119,8 +119,8 @@ class LightGBMAdapter(Adapter):
         for name in _METRIC_NAMES:
             eval_metrics(params.get(name), name)
 
-    def check_frame(self, X: Any) -> None:
-        check_columns(X, self.title, {"number", "category"})
+    def check_frame(self, X: Any, estimator: Any) -> None:
+        check_columns(X, self.title, {"number", "category", "category of floats"}, "categories of pandas")
         for name in getattr(X, "column_names", None) or X.columns:
             if _REFUSED_IN_NAMES & set(str(name)):
                 raise ValueError(
@@ -160,10 +160,11 @@ class LightGBMAdapter(Adapter):
         intercept: Any = None,
         n_threads: int | None = None,
     ) -> None:
+        self.check_fit_params(estimator, fit_params)
         fit_params = dict(fit_params)
         params = estimator.get_params()
         eval_metric = eval_metrics(fit_params.pop("eval_metric", None), "eval_metric")
-        _check_number_of_classes([*_own_metrics(params)[1], *eval_metric], loss)
+        _check_number_of_classes([*own_metrics(params)[1], *eval_metric], loss)
         if isinstance(estimator, lightgbm.LGBMClassifier):  # and not on a cluster, whose workers have the GPUs
             _check_device(params)
         callbacks = fit_params.get("callbacks")
@@ -178,7 +179,7 @@ class LightGBMAdapter(Adapter):
         n_threads = _threads(params) if n_threads is None else n_threads
         objective = FocalObjective(loss, None if started else intercept, n_threads, scale=scale)
 
-        given, of_params = _own_metrics(params)
+        given, of_params = own_metrics(params)
         name_of_metrics = next(iter(given), "metric")
         built_in = [metric for metric in of_params if metric not in self._log_losses]
         estimator.set_params(objective=objective, **{name_of_metrics: built_in or "None"})
@@ -218,7 +219,7 @@ class LightGBMAdapter(Adapter):
         """
         log_loss = self.log_loss_name(objective.loss.n_classes)
         functions = [_on_probabilities(metric, objective) for metric in eval_metric if callable(metric)]
-        given, of_params = _own_metrics(params)
+        given, of_params = own_metrics(params)
         if not given or log_loss in [*of_params, *eval_metric]:
             functions.insert(0, _log_loss(log_loss, objective))
         return functions
@@ -368,7 +369,7 @@ def eval_metrics(metric: Any, name: str) -> list[Any]:
     return metrics
 
 
-def _own_metrics(params: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+def own_metrics(params: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Metrics among the parameters of an estimator: as they are given, and by name."""
     given = {name: params[name] for name in _METRIC_NAMES if params.get(name) is not None}
     return given, [metric for name, value in given.items() for metric in eval_metrics(value, name)]
@@ -402,17 +403,33 @@ def _log_loss(name: str, objective: FocalObjective) -> Any:
     return score
 
 
+_RESULT = "(name, value, whether larger is better), or a list of such"
+
+
 def _on_probabilities(metric: Any, objective: FocalObjective) -> Any:
     """Let a metric function of the user see probabilities, with as many arguments as it takes."""
-    if not callable(metric):
-        return metric
+    signature = inspect.signature(metric)
+    if len(signature.parameters) not in (2, 3, 4):
+        name = getattr(metric, "__name__", type(metric).__name__)
+        raise TypeError(
+            f"eval_metric={name} takes {len(signature.parameters)} arguments, but LightGBM calls (y_true, y_proba), or "
+            f"these and weights, and wants {_RESULT}: pass a function such as "
+            f"def metric(y_true, y_proba): return {name!r}, {name}(y_true, y_proba), False"
+        )
+    of_margins = metric_on_probabilities(metric, objective.loss, _RESULT, _is_result)
 
     def score(y_true: AnyArray, raw_scores: AnyArray, *rest: Any) -> Any:
-        return metric(y_true, probabilities_for_metrics(objective.loss, raw_scores + objective.intercept), *rest)
+        return of_margins(y_true, raw_scores + objective.intercept, *rest)
 
     # LightGBM counts the parameters to decide whether to pass weights and groups.
-    score.__signature__ = inspect.signature(metric)  # type: ignore[attr-defined]
+    score.__signature__ = signature  # type: ignore[attr-defined]
     return score
+
+
+def _is_result(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_result, value))
+    return isinstance(value, tuple) and len(value) == 3 and isinstance(value[0], str) and np.ndim(value[1]) == 0
 
 
 def _threads(params: dict[str, Any]) -> int | None:

@@ -159,10 +159,11 @@ class FocalObjective(Objective):
         LightGBM stops early as soon as any metric stops improving; ``first_metric_only=True`` makes it follow the
         log loss alone.
         """
-        arguments = self._arguments(y_true, y_pred, sample_weight)
+        labels, scores, *rest = self._arguments(y_true, y_pred, sample_weight)
+        margins = np.asarray(scores) + self.intercept
         return [
-            ("log_loss", self.loss.log_loss(*arguments, intercept=self.intercept), False),
-            ("focal_loss", self.loss(*arguments, intercept=self.intercept), False),
+            ("log_loss", self.loss.log_loss(labels, margins, *rest), False),
+            ("focal_loss", self.loss(labels, margins, *rest), False),
         ]
 
     def portable(self, booster: lightgbm.Booster) -> lightgbm.Booster:

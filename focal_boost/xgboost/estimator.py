@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 import xgboost
 
-from focal_boost._adapter import Adapter, Loss, probabilities_for_metrics
+from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
 from focal_boost._checks import check_columns
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.xgboost.objective import FocalObjective, mean_over_workers
@@ -65,8 +66,10 @@ class XGBoostAdapter(Adapter):
                 f"FocalClassifier(alpha={{label: weight}}), e.g. alpha=(1, {scale!r}), or alpha='balanced'"
             )
 
-    def check_frame(self, X: Any) -> None:
-        check_columns(X, self.title, {"number", "arrow number", "category", "arrow category"})
+    def check_frame(self, X: Any, estimator: Any) -> None:
+        categories = {"category", "arrow category"} if estimator.enable_categorical else set()
+        words = "with enable_categorical=True categories that are no floats"
+        check_columns(X, self.title, {"number", "arrow number", *categories}, words)
 
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> xgboost.Booster:
         """Booster of a model, as for every library; of one that was stopped early, up to its best round.
@@ -103,10 +106,12 @@ class XGBoostAdapter(Adapter):
         intercept: Any = None,
         n_threads: int | None = None,
     ) -> None:
+        self.check_fit_params(estimator, fit_params)
         self._check_stopping(estimator, None, eval_set)
         _check_base_score(estimator.base_score, loss, y.shape[1] if y.ndim == 2 else 1)
         n_threads = estimator.n_jobs if n_threads is None else n_threads
-        own = {name: getattr(estimator, name) for name in ("eval_metric", "callbacks", "base_score")}
+        names = ("eval_metric", "callbacks", "base_score", "early_stopping_rounds")
+        own = {name: getattr(estimator, name) for name in names}
         if intercept is None:
             intercept = loss.fit_intercept_only(y, sample_weight)
         # Unless the user's own base_score, margins or earlier model give the start.
@@ -119,6 +124,10 @@ class XGBoostAdapter(Adapter):
         if not isinstance(estimator, xgboost.XGBRFClassifier):  # whose single round allows no callbacks
             updates = Rounds(objective, X if isinstance(X, np.ndarray) else None)
             estimator.callbacks = [updates, *(own["callbacks"] or [])]
+        if own["early_stopping_rounds"] is not None and _is_maximised(own["eval_metric"]):
+            stop = xgboost.callback.EarlyStopping(rounds=own["early_stopping_rounds"], maximize=True)
+            estimator.callbacks = [*estimator.callbacks, stop]
+            estimator.early_stopping_rounds = None  # which would take the lowest value for the best
         if own["base_score"] is None and fit_params.get(self.model_argument) is None:
             estimator.base_score = objective.params["base_score"]
 
@@ -130,12 +139,31 @@ class XGBoostAdapter(Adapter):
                     "X holds infinity or a value too large for single precision, which XGBoost does not take; replace "
                     "it (missing values are NaN), or set missing=inf in the estimator"
                 ) from error
+            if "Unknown metric" in str(error):
+                raise ValueError(
+                    f"eval_metric={own['eval_metric']!r} names a metric that XGBoost does not have: name one of its "
+                    "own, such as 'logloss', 'mlogloss' or 'aucpr', or pass a function (y_true, y_proba)"
+                ) from error
             raise
+        self._warn_of_minimising(own["eval_metric"], estimator)
 
         # What is left is an ordinary estimator whose booster knows its link; the user's own settings are back in place.
         estimator.objective = objective.params["objective"]
         for name, value in own.items():
             setattr(estimator, name, value)
+
+    def _warn_of_minimising(self, metrics: Any, estimator: Any) -> None:
+        """Say that XGBoost minimises a function of the user, where no round was better than the first."""
+        last = metrics[-1] if isinstance(metrics, (list, tuple)) and metrics else metrics
+        if callable(last) and estimator.early_stopping_rounds is not None and self.best_iteration(estimator) == 0:
+            name = getattr(last, "__name__", type(last).__name__)
+            warnings.warn(
+                f"no round was better than the first: XGBoost takes the lowest value of {name} for the best. If "
+                "greater is better, pass XGBClassifier(callbacks=[xgboost.callback.EarlyStopping(rounds=..., "
+                "maximize=True)]) in the place of early_stopping_rounds, or end its name in '_score'",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> FloatArray:
         margins: FloatArray = estimator.predict(X, output_margin=True, **predict_params)
@@ -257,16 +285,23 @@ def _on_probabilities(metric: Any, loss: Loss) -> Any:
         return [_on_probabilities(one, loss) for one in metric]
     if not callable(metric):
         return metric
+    of_rows = metric_on_probabilities(metric, loss, "one number", lambda value: np.ndim(value) == 0)
 
-    def of_rows(y_true: AnyArray, margins: AnyArray, sample_weight: Any) -> float:
+    def of_weighted_rows(y_true: AnyArray, margins: AnyArray, sample_weight: Any) -> float:
         weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(metric(y_true, probabilities_for_metrics(loss, margins), **weighted))
+        return float(of_rows(y_true, margins, **weighted))
 
     def score(y_true: AnyArray, margins: AnyArray, sample_weight: Any = None) -> float:
-        return mean_over_workers([of_rows], y_true, margins, sample_weight)[0]
+        return mean_over_workers([of_weighted_rows], y_true, margins, sample_weight)[0]
 
     score.__name__ = getattr(metric, "__name__", type(metric).__name__)
     return score
+
+
+def _is_maximised(metrics: Any) -> bool:
+    """Whether early stopping follows a function whose name says, as scikit-learn's do, that greater is better."""
+    last = metrics[-1] if isinstance(metrics, (list, tuple)) and metrics else metrics
+    return callable(last) and getattr(getattr(last, "func", last), "__name__", "").endswith("_score")
 
 
 ADAPTER = XGBoostAdapter()
