@@ -36,7 +36,7 @@ _SMALLEST_STEP = 1e-12
 
 def by_position(value: Any) -> Any:
     """A sequence or array as a tuple, an array without dimensions as its number, anything else as it is."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not np.ma.is_masked(value):
         return tuple(value.tolist()) if value.ndim else value.item()
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else value
 
@@ -308,9 +308,11 @@ def check_readable(values: Any, name: str) -> None:
             ".to_pandas() of cuDF, .cpu().numpy() of PyTorch; a booster that trains on a GPU brings its data there "
             "itself"
         )
-    if root == "dask" or kind.endswith(".LazyFrame"):
-        way_out = ".compute(), or use focal_boost.dask.DaskFocalClassifier" if root == "dask" else ".collect()"
-        raise TypeError(f"{name} is a {kind}, whose rows are not computed yet: pass {name}{way_out}")
+    ways_out = {"LazyFrame": ".collect()", "RecordBatchReader": ".read_all()"}
+    if root == "dask":
+        ways_out = {type(values).__qualname__: ".compute(), or use focal_boost.dask.DaskFocalClassifier"}
+    if (way_out := ways_out.get(type(values).__qualname__)) is not None:
+        raise TypeError(f"{name} is a {kind}, whose rows are not there yet: pass {name}{way_out}")
     if kind.endswith((".DMatrix", ".Dataset")) and root in ("xgboost", "lightgbm"):
         raise TypeError(f"{name} is a {kind}, which estimators do not read: pass the table that it was made of")
 
@@ -322,6 +324,11 @@ def class_labels(y: Any, name: str = "y") -> np.ndarray:
         raise ValueError(
             f"Complex data not supported: {name} is complex; make classes of it (strings or whole numbers)"
         )
+    is_sequence = isinstance(y, Sequence) and not isinstance(y, (str, bytes))
+    dtype = getattr(y, "dtype", None)
+    if is_sequence or getattr(dtype, "kind", "") == "T" or (hasattr(dtype, "kind") and not isinstance(dtype, np.dtype)):
+        # NumPy would make a string of a NaN among strings, and scikit-learn floats of what pandas has as whole numbers.
+        y = np.asarray(y, dtype=object)
     try:
         labels: np.ndarray = column_or_1d(y, warn=True)
     except ValueError as error:
@@ -329,7 +336,7 @@ def class_labels(y: Any, name: str = "y") -> np.ndarray:
     if not len(labels):
         raise ValueError(f"{name} has no rows: pass one label for each row of the data")
     if labels.dtype == object:
-        labels = _plain_labels(labels, name)
+        labels = _plain_labels(labels, name, as_strings=is_sequence)
     try:
         assert_all_finite(labels, input_name=name)
     except ValueError as error:
@@ -353,8 +360,8 @@ def _said(error: Exception, name: str, way_out: str) -> str:
     return f"{message}; {way_out}"
 
 
-def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
-    """Labels of an object array, numbers in an array of numbers: there, of 64 bits at most, and comparable."""
+def _plain_labels(labels: np.ndarray, name: str, *, as_strings: bool) -> np.ndarray:
+    """Labels of an object array: none missing, of 64 bits at most, comparable, and numbers in an array of numbers."""
     first: dict[str, Any] = {}
     for row, label in enumerate(labels):
         if _is_missing(label):
@@ -369,7 +376,15 @@ def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
             f"{name} holds labels of different types, such as {shown}, which have no order: convert all of them, for "
             "instance to str"
         )
-    return np.array(labels.tolist()) if "Number" in first else labels
+    if not {"str", "bytes"} & set(first) or (as_strings and {*map(type, labels)} <= {str, np.str_}):
+        labels = np.array(labels.tolist())
+    if labels.dtype == object and not {"str", "bytes"} & set(first):
+        label = labels.flat[0]
+        raise ValueError(
+            f"Unknown label type: {name} holds {label!r} ({type(label).__name__}), but labels are strings, numbers or "
+            "NumPy's dates: convert them, for instance to str"
+        )
+    return labels
 
 
 def _is_missing(label: Any) -> bool:
@@ -384,7 +399,7 @@ def classes_and_codes(y: Any) -> tuple[np.ndarray | list[np.ndarray], np.ndarray
 
     Where y has columns of 0 and 1, they are the codes, of shape (n, K), and there are classes for each.
     """
-    indicator = _indicator(y)
+    indicator = _indicator(y, "y")
     if indicator is None:
         classes, codes = np.unique(class_labels(y), return_inverse=True)
         check_several(classes)
@@ -394,16 +409,21 @@ def classes_and_codes(y: Any) -> tuple[np.ndarray | list[np.ndarray], np.ndarray
     return [classes] * indicator.shape[1], indicator
 
 
-def _indicator(y: Any) -> np.ndarray | None:
+def _indicator(y: Any, name: str) -> np.ndarray | None:
     """Several labels a row as an array of 0 and 1 of shape (n, K); None if `y` is something else."""
-    check_readable(y, "y")
-    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
-    if len(shape) != 2 or shape[1] < 2 or type_of_target(y) != "multilabel-indicator":
+    check_readable(y, name)
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y, dtype=object).shape
+    if len(shape) != 2 or shape[1] < 2:
         return None
+    try:
+        if type_of_target(y) != "multilabel-indicator":
+            return None
+    except ValueError as error:
+        raise ValueError(_said(error, name, _DROP)) from error
     labels = np.asarray(y.toarray() if scipy.sparse.issparse(y) else y, dtype=np.int64)
     if labels.min() < 0 or labels.max() > 1:
         raise ValueError(
-            f"y of shape {labels.shape} holds {np.unique(labels).tolist()}, but several columns of labels must be "
+            f"{name} of shape {labels.shape} holds {np.unique(labels).tolist()}, but several columns of labels must be "
             "0 and 1: use sklearn.preprocessing.MultiLabelBinarizer"
         )
     return labels
@@ -504,7 +524,7 @@ def _zipped(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
 
 def eval_labels(y: Any, shape: tuple[int, ...], i: int) -> np.ndarray:
     """Labels of evaluation set `i`, as many columns as those of training, of this shape, have."""
-    labels = _indicator(y)
+    labels = _indicator(y, f"y of eval_set[{i}]")
     if labels is None:
         labels = class_labels(y, f"y of eval_set[{i}]")
     if labels.shape[1:] != shape[1:]:
@@ -552,24 +572,29 @@ def per_eval_set(values: Any, n_sets: int, name: str) -> list[tuple[int, Any]]:
 def feature_table(X: Any, name: str, estimator: Any) -> Any:
     """Features as both libraries take them: data frames as they are, all else as arrays or sparse matrices."""
     check_readable(X, name)
-    is_frame = hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")
-    if is_frame and len(getattr(X, "shape", ())) == 2:
-        if not len(X):
-            raise ValueError(
-                f"Found data frame with 0 sample(s) ({name} has columns {list(X.columns)[:5]}); pass at least one row"
-            )
+    kind = f"{type(X).__module__}.{type(X).__qualname__}"
+    if (hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")) and len(getattr(X, "shape", ())) == 2:
+        if not all(X.shape):
+            what, wanted = ("feature(s)", "column") if X.shape[0] else ("sample(s)", "row")
+            raise ValueError(f"Found data frame with 0 {what} ({name} has shape {X.shape}); pass at least one {wanted}")
         return X
-    if is_frame or type(X).__name__ == "Series":
-        kind = f"{type(X).__module__}.{type(X).__qualname__}"
+    if not hasattr(X, "ndim"):
+        X = np.asarray(X)
+    if X.ndim < 2:  # check_array would print it
         raise ValueError(
-            f"Expected 2D array, got 1D array instead: {name} is a {kind}. Reshape your data: pass a data frame with "
-            f"it as a column, or {name}.to_numpy().reshape(-1, 1)"
+            f"Expected 2D array, got {'1D' if X.ndim else 'scalar'} array instead: {name} is a {kind} of shape "
+            f"{X.shape}. Reshape your data to a row a sample: {name}.reshape(-1, 1) if it is one feature"
         )
-    if getattr(getattr(X, "dtype", None), "kind", "") == "c":  # check_array would print the table
+    dtype = getattr(X, "dtype", None)
+    if getattr(dtype, "kind", "") == "c":  # here too
         raise ValueError(
-            f"Complex data not supported: {name} has dtype {X.dtype}; pass real and imaginary parts as columns"
+            f"Complex data not supported: {name} has dtype {dtype}; pass real and imaginary parts as columns"
         )
+    if getattr(dtype, "kind", "") == "O" and not scipy.sparse.issparse(X):
+        X = np.where(np.frompyfunc(_is_missing, 1, 1)(X).astype(bool), np.nan, X)
     X = check_array(X, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=estimator, input_name=name)
+    if not X.dtype.isnative:  # the bytes of which XGBoost reads in the order of the machine
+        X = X.astype(X.dtype.newbyteorder("="))
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {X.dtype}, but features are numbers: convert them, for instance to float64")
     if not scipy.sparse.issparse(X):
@@ -585,18 +610,17 @@ _INTEGERS = [f"{kind}{size}" for kind in ("Int", "UInt") for size in _SIZES]
 _NUMBERS = {"Boolean", "Float32", "Float64", *_INTEGERS, "bool", "float", "double", *map(str.lower, _INTEGERS)}
 
 
-def check_columns(X: Any, library: str, taken: set[str]) -> None:
+def check_columns(X: Any, library: str, taken: set[str], categories: str) -> None:
     """Refuse columns of a data frame that a library does not take: some end the process, some say nothing of use.
 
-    `taken` holds kinds of columns: "number" (bool included), "category", and "arrow number" (of pandas, in Arrow's
-    layout) and "arrow category" (of polars or Arrow).
+    `taken` holds kinds of columns: "number" (bool included), "category", "category of floats", and "arrow number" (of
+    pandas, in Arrow's layout) and "arrow category" (of polars or Arrow); `categories` says which it takes.
     """
     for name, dtype, kind in _column_kinds(X):
         if kind not in taken:
-            also = ", and categories of pandas" if hasattr(X, "iloc") and "category" in taken else ""
             raise ValueError(
-                f"column {name!r} of X has dtype {dtype}, but {library} takes numbers and bool{also}: encode it (as "
-                "numbers, or as categories where they are taken), or leave it out"
+                f"column {name!r} of X has dtype {dtype}, but {library} takes numbers, bool, and {categories}: encode "
+                "it, or leave it out"
             )
 
 
@@ -616,7 +640,7 @@ def _column_kinds(X: Any) -> list[tuple[Any, Any, str | None]]:
 
 def _pandas_kind(dtype: Any) -> str | None:
     if str(dtype) == "category":
-        return "category"
+        return "category of floats" if dtype.categories.dtype.kind == "f" else "category"
     if hasattr(dtype, "pyarrow_dtype"):
         return "arrow number" if str(dtype.pyarrow_dtype) in _NUMBERS else None
     # Other extension types (nullable numbers, sparse ones) are taken as their numbers are.

@@ -242,7 +242,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         fit_params = dict(fit_params)
         given = eval_pairs(eval_set, fit_params)
         seen = type(self)(**self.get_params(deep=False))  # scikit-learn notes on it what X looks like
-        table = seen._features(X, library, reset=True)
+        table = seen._features(X, inner, reset=True)
         classes, codes = classes_and_codes(y)
         _check_rows("y", len(codes), "X", table)
         if codes.ndim == 2 and not library.takes_label_columns:
@@ -252,14 +252,13 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             )
         weight = row_weights(sample_weight, len(codes))
         loss = self._make_loss(classes, _totals(codes, weight))
-        weight = self._combine_weights(inner, y, weight)
+        weight = self._combine_weights(inner, classes[codes] if codes.ndim == 1 else codes, weight)
         seen._replace_earlier_model(fit_params, library, loss, classes)
-        pairs = None if given is None else seen._encoded_pairs(given, X, y, table, codes, classes, library)
-        n_outputs = codes.shape[1] if codes.ndim == 2 else loss.n_outputs
-        _check_per_row(fit_params, library, n_outputs, len(codes), pairs or [])
+        pairs = None if given is None else seen._encoded_pairs(given, X, y, table, codes, classes, inner)
+        _check_per_row(fit_params, library, _n_outputs(classes), len(codes), pairs or [])
         training = _Training(library, inner, loss, classes, table, codes, weight, pairs, fit_params)
-        if self.validation_fraction is not None and pairs is None:
-            training = training.with_rows_held_out(self.validation_fraction, groups)
+        if self.validation_fraction is not None and not pairs:
+            training = training.with_rows_held_out(float(self.validation_fraction), groups)
         _check_weighted_classes(training.weight, classes, training.codes)
         return training
 
@@ -280,10 +279,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         library = library_of(self.estimator_)
         for name in set(predict_params) - library.prediction_arguments:
             raise TypeError(
-                f"{name}={predict_params[name]!r} is none of the arguments of predict that margins can be made with, "
-                f"{', '.join(sorted(library.prediction_arguments))}: leave it out, or call predict of estimator_"
+                f"{name}={predict_params[name]!r:.60} is none of the arguments of predict that margins can be made "
+                f"with, {', '.join(sorted(library.prediction_arguments))}: leave it out, or call predict of estimator_"
             )
-        X = self._features(X, library, reset=False)
+        X = self._features(X, self.estimator_, reset=False)
+        name = library.margins_argument
+        check_start_margins(predict_params.get(name), X.shape[0], _n_outputs(self.classes_), name)
         margins: FloatArray = library.predict_margins(self.estimator_, X, predict_params)
         return margins
 
@@ -454,12 +455,12 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         library.check_estimator(inner)
         return library, inner
 
-    def _features(self, X: Any, library: Adapter, *, reset: bool, name: str = "X") -> Any:
-        """Features as the library takes them: data frames as they are, all else as arrays or sparse matrices."""
+    def _features(self, X: Any, estimator: Any, *, reset: bool, name: str = "X") -> Any:
+        """Features as `estimator` takes them: data frames as they are, all else as arrays or sparse matrices."""
         X = feature_table(X, name, self)
         validate_data(self, X, skip_check_array=True, reset=reset)
         if hasattr(X, "columns"):
-            library.check_frame(X)
+            library_of(estimator).check_frame(X, estimator)
         return X
 
     def _make_loss(
@@ -549,7 +550,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         table: Any,
         codes: np.ndarray,
         classes: np.ndarray | list[np.ndarray],
-        library: Adapter,
+        estimator: Any,
     ) -> list[tuple[Any, np.ndarray]]:
         """Evaluation pairs with encoded labels; those that are the training data stay the same objects."""
         pairs = []
@@ -560,7 +561,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
                 continue
             labels = eval_labels(pair[1], codes.shape, i)
             check_known(labels.ravel(), known, i)
-            features = self._features(pair[0], library, reset=False, name=f"X of eval_set[{i}]")
+            features = self._features(pair[0], estimator, reset=False, name=f"X of eval_set[{i}]")
             _check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
             pairs.append((features, np.searchsorted(known, labels)))
         return pairs
@@ -615,9 +616,8 @@ class _Training:
 def _check_fraction(fraction: Any, groups: Any) -> None:
     if fraction is None and groups is not None:
         raise ValueError("groups say which rows validation_fraction may not divide, but that is None: set it, e.g. 0.1")
-    if fraction is not None and (
-        isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < float(fraction) < 1
-    ):
+    share = by_position(fraction)
+    if share is not None and (isinstance(share, bool) or not isinstance(share, Real) or not 0 < float(share) < 1):
         raise ValueError(
             f"validation_fraction={fraction!r} is not a number between 0 and 1; 0.1 holds out a tenth of the rows for "
             "early stopping, None holds out nothing"
@@ -719,6 +719,11 @@ def _check_weighted_classes(weight: np.ndarray | None, classes: Any, codes: np.n
             f"sample_weight leaves rows of only one class, {kept.tolist()}: a classifier needs rows with a weight "
             "above 0 of at least two classes"
         )
+
+
+def _n_outputs(classes: Any) -> int:
+    """Margins of a row: one for two classes or for each label that is yes or no, else one for each class."""
+    return len(classes) if isinstance(classes, list) or len(classes) > 2 else 1
 
 
 def _takes_labels(estimator: Any) -> bool:

@@ -369,7 +369,7 @@ LABELS = [
     ),
     fit(
         "y holds a missing nullable integer",
-        ("Input y contains NaN", DROP),
+        ("y holds <NA> in row 0", DROP),
         y=pd.Series(pd.array([None, *codes()[1:]], dtype="Int64")),
     ),
     fit("y holds a null of polars", ("y holds None in row 0", DROP), y=pl.Series([None, *names()[1:].tolist()])),
