@@ -64,7 +64,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """
     io = _import_skops()
     try:
-        content = io.dumps(model)
+        content = io.dumps(model, compression=zipfile.ZIP_DEFLATED)
     except Exception as error:  # what skops raises at objects that it has no form for is not documented
         raise ValueError(f"the model holds something that skops has no form for: {error}; use pickle") from error
     refused = sorted(set(io.get_untrusted_types(data=content)) - set(TRUSTED))

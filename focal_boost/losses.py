@@ -100,7 +100,7 @@ class _FocalLoss:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Checked as when it was made: what kernels are given is never read from a file.
-        if "_parameters" in state:
+        if not state.keys() <= {one.name for one in fields(self)}:  # type: ignore[arg-type]
             raise ValueError(
                 "the pickle was written by focal_boost 0.1.0, whose margins mean something else: train the model "
                 "again, or load it with focal_boost==0.1.0"
