@@ -1,20 +1,16 @@
-"""What other packages make of a fitted model: pickles of all kinds, SHAP, Treelite, ONNX, MLflow."""
+"""What other packages make of a fitted model: pickles of all kinds, SHAP, Treelite, MLflow."""
 
 from __future__ import annotations
 
-import warnings
-
 import joblib
-import lightgbm as lgb
 import numpy as np
 import pytest
 import xgboost as xgb
 from tables import draw
-from test_classifier import each_booster, each_estimator, each_task, forest, lightgbm, xgboost
+from test_classifier import each_booster, each_estimator, each_task, forest, lightgbm
 
 from focal_boost import FocalClassifier
 from focal_boost._saving import TRUSTED
-
 
 
 @each_estimator
@@ -90,91 +86,6 @@ def test_treelite_gives_margins_and_probabilities(make, n_classes, tmp_path):
     proba = np.asarray(treelite.gtil.predict(trees, X, nthread=1)).reshape(300, -1)
     expected = model.predict_proba(X)
     np.testing.assert_allclose(proba, expected[:, -proba.shape[1] :], rtol=0, atol=1e-6)
-
-
-#
-# ONNX
-
-
-def run_onnx(model, X):
-    pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    from focal_boost.onnx import to_onnx
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the converters
-        content = to_onnx(model).SerializeToString()
-    return runtime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {"X": X})
-
-
-@each_estimator
-@each_task
-@pytest.mark.parametrize("missing", [False, True])
-def test_onnx_gives_margins_and_probabilities(make, n_classes, missing):
-    table = draw(400, n_classes=n_classes)
-    X = table.X.astype(np.float32)
-    if missing:
-        X[np.abs(X) < 0.2] = np.nan
-    model = FocalClassifier(make(), gamma=1.7, alpha="balanced").fit(X, table.y)
-    margins, proba = run_onnx(model, X)
-    np.testing.assert_allclose(margins.reshape(model.decision_function(X).shape), model.decision_function(X), atol=1e-5)
-    np.testing.assert_allclose(proba, model.predict_proba(X), rtol=0, atol=2e-6)
-    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
-
-
-@each_booster
-def test_onnx_decides_like_the_booster_on_a_threshold(make):
-    X = np.repeat(np.float32([0.1, np.nextafter(np.float32(0.1), np.float32(1)), 0.3, 1e20, -1e20]), 60)[:, None]
-    y = np.repeat([0, 1, 0, 1, 0], 60)
-    model = FocalClassifier(make(n_estimators=10)).fit(X, y)
-    margins, _ = run_onnx(model, X)
-    np.testing.assert_allclose(margins[:, 0], model.decision_function(X), atol=1e-5)
-
-
-class DerivedXGB(xgb.XGBClassifier):
-    """A class of the user's own, in a module that is not the library's."""
-
-
-class DerivedLGBM(lgb.LGBMClassifier):
-    """The same for LightGBM."""
-
-
-@pytest.mark.parametrize(("derived", "quiet"), [(DerivedXGB, {}), (DerivedLGBM, {"verbosity": -1})])
-def test_onnx_of_a_derived_estimator(derived, quiet):
-    table = draw(200)
-    X = table.X.astype(np.float32)
-    model = FocalClassifier(derived(n_estimators=3, n_jobs=1, **quiet)).fit(X, table.y)
-    margins, _ = run_onnx(model, X)
-    np.testing.assert_allclose(margins[:, 0], model.decision_function(X), atol=1e-5)
-
-
-@each_booster
-def test_onnx_stops_at_the_best_round(make):
-    table, valid = draw(600), draw(300, seed=1)
-    X, X_valid = table.X.astype(np.float32), valid.X.astype(np.float32)
-    stop = {} if make is lightgbm else {"early_stopping_rounds": 3}
-    fit = {"callbacks": [lgb.early_stopping(3, verbose=False)]} if make is lightgbm else {"verbose": False}
-    model = FocalClassifier(make(n_estimators=200, learning_rate=0.5, **stop))
-    model.fit(X, table.y, eval_set=[(X_valid, valid.y)], **fit)
-    margins, _ = run_onnx(model, X_valid)
-    np.testing.assert_allclose(margins[:, 0], model.decision_function(X_valid), atol=1e-5)
-
-
-def test_onnx_refuses_what_it_cannot_express():
-    pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")
-    from focal_boost.onnx import to_onnx
-
-    table = draw(300)
-    for estimator, what in [
-        (xgboost(booster="dart"), "booster='dart'"),
-        (lightgbm(linear_tree=True), "linear leaves"),
-    ]:
-        with pytest.raises(ValueError, match=what):
-            to_onnx(FocalClassifier(estimator).fit(table.X, table.y))
-    X = np.repeat(np.arange(6), 50)[:, None]
-    model = FocalClassifier(lightgbm()).fit(X, X[:, 0] % 2, categorical_feature=[0])
-    with pytest.raises(ValueError, match="categorical splits"):
-        to_onnx(model)
 
 
 #

@@ -282,14 +282,6 @@ def test_continuing_and_saving(tmp_path):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
-def test_no_onnx_for_several_labels():
-    pytest.importorskip("onnxmltools", reason="conversion needs onnxmltools")
-    from focal_boost.onnx import to_onnx
-
-    with pytest.raises(ValueError, match="3 columns of labels"):
-        to_onnx(classifier().fit(X, Y))
-
-
 @each_strategy
 def test_classifier_of_gamma_0_is_the_built_in_objective(strategy):
     model = classifier(strategy, gamma=0.0, max_step=None).fit(X, Y)

@@ -159,11 +159,10 @@ class FocalObjective(Objective):
         LightGBM stops early as soon as any metric stops improving; ``first_metric_only=True`` makes it follow the
         log loss alone.
         """
-        labels, scores, *rest = self._arguments(y_true, y_pred, sample_weight)
-        margins = np.asarray(scores) + self.intercept
+        arguments = self._arguments(y_true, y_pred, sample_weight)
         return [
-            ("log_loss", self.loss.log_loss(labels, margins, *rest), False),
-            ("focal_loss", self.loss(labels, margins, *rest), False),
+            ("log_loss", self.loss.log_loss(*arguments, intercept=self.intercept), False),
+            ("focal_loss", self.loss._mean(*arguments, self.intercept), False),
         ]
 
     def portable(self, booster: lightgbm.Booster) -> lightgbm.Booster:

@@ -98,6 +98,13 @@ def round_thresholds(booster: lightgbm.Booster) -> str:
     """
     header, trees, rest = _split_model(booster.model_to_string())
     for tree in trees:
+        found = re.search(r"^decision_type=(.*)$", tree, re.MULTILINE)
+        # Bits 2 and 3 of a split say what is missing there: nothing, zeros, or NaN.
+        if found and any(int(kind) >> 2 & 3 == 1 for kind in found[1].split()):
+            raise ValueError(
+                "the booster takes zeros for missing (zero_as_missing), but in ONNX trees only NaN is missing: train "
+                "without it, with NaN in the place of those zeros"
+            )
         if not re.search(r"^num_cat=0$", tree, re.MULTILINE) or re.search(r"^is_linear=1$", tree, re.MULTILINE):
             raise ValueError(
                 "the booster has categorical splits or linear leaves, which are not converted: encode categories as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import warnings
 from typing import Any
 
@@ -134,6 +135,7 @@ class XGBoostAdapter(Adapter):
         try:
             estimator.fit(X, y, sample_weight=sample_weight, eval_set=eval_set, **fit_params)
         except xgboost.core.XGBoostError as error:
+            _check_categories(error)
             if "`inf`" in str(error):  # while it bins the features, before any tree
                 raise ValueError(
                     "X holds infinity or a value too large for single precision, which XGBoost does not take; replace "
@@ -166,7 +168,11 @@ class XGBoostAdapter(Adapter):
             )
 
     def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> FloatArray:
-        margins: FloatArray = estimator.predict(X, output_margin=True, **predict_params)
+        try:
+            margins: FloatArray = estimator.predict(X, output_margin=True, **predict_params)
+        except xgboost.core.XGBoostError as error:
+            _check_categories(error)
+            raise
         return margins
 
     def evals_result(self, estimator: Any) -> dict[str, dict[str, list[float]]]:
@@ -248,6 +254,20 @@ class XGBoostAdapter(Adapter):
         from focal_boost.xgboost.onnx import trees
 
         return trees(self, estimator, n_features)
+
+
+def _check_categories(error: xgboost.core.XGBoostError) -> None:
+    """Say of a column of categories what XGBoost says with numbers and a stack trace."""
+    if found := re.search(r"category not in the training set for the (\d+).*column: `(.*)`", str(error)):
+        raise ValueError(
+            f"column {found[1]} of X (from 0) holds the category {found[2]!r}, which is not among those of training: "
+            "make it missing, or train on data with it"
+        ) from error
+    if found := re.search(r"Invalid new DataFrame input for the: (\d+)", str(error)):
+        raise ValueError(
+            f"column {found[1]} of X (from 0) has another type than in training: give it the same categories, or "
+            "numbers where it had numbers"
+        ) from error
 
 
 def _learner(booster: xgboost.Booster) -> dict[str, Any]:
