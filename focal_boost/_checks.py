@@ -416,6 +416,8 @@ def _indicator(y: Any, name: str) -> np.ndarray | None:
     if len(shape) != 2 or shape[1] < 2:
         return None
     try:
+        if getattr(getattr(y, "dtype", None), "kind", "") == "f":
+            assert_all_finite(y)  # type_of_target would make whole numbers of NaN
         if type_of_target(y) != "multilabel-indicator":
             return None
     except ValueError as error:

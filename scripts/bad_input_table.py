@@ -79,9 +79,9 @@ def _fit(row: Row, library: str) -> None:
 
 
 def _predict(row: Row, library: str) -> None:
-    arguments = {"train": numbers(), **row.change(library)}
+    arguments = {"train": numbers(), "estimator": estimator(library), **row.change(library)}
     train = arguments.pop("train")
-    model = FocalClassifier(estimator(library))
+    model = FocalClassifier(arguments.pop("estimator"))
     if train is not None:
         model.fit(train, names())
     model.predict(arguments.pop("X"), **arguments)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
+import dask.array as da
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
@@ -75,6 +78,20 @@ def with_value(array: np.ndarray, value: Any, row: int = 3) -> np.ndarray:
     changed = array.astype(np.result_type(array, type(value)) if isinstance(value, float) else object)
     changed[row] = value
     return changed
+
+
+def missing(labels: Any, value: Any = None) -> list[Any]:
+    return [value if row == 3 else label for row, label in enumerate(np.asarray(labels).tolist())]
+
+
+def with_column(values: Any, kind: str) -> Any:
+    """A table of Arrow or polars with such a column beside one of numbers."""
+    columns = pl.DataFrame({"a": numbers()[:, 0], "b": values})
+    return columns if kind == "polars" else columns.to_arrow()
+
+
+def categories(kind: Any = str) -> pd.DataFrame:
+    return frame().assign(b=pd.Categorical([kind(row % 3) for row in range(N)]))
 
 
 def masked(array: np.ndarray) -> np.ma.MaskedArray:
@@ -153,10 +170,10 @@ class NotAnEstimator:
     pass
 
 
-def random_forest(library: str) -> Any:
+def random_forest(library: str, scale_pos_weight: float | None = 3) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return xgb.XGBRFClassifier(n_estimators=3, n_jobs=1, scale_pos_weight=3)
+        return xgb.XGBRFClassifier(n_estimators=3, n_jobs=1, scale_pos_weight=scale_pos_weight)
 
 
 GAMMA = (r"not a finite number >= 0", "1.0 is the default")
@@ -198,6 +215,51 @@ PARAMETERS = [
     fit("alpha holds a string", (r"alpha=\['a', 'b'\]", "no number", "positive weight"), alpha=["a", "b"]),
     fit("alpha is a set", ("alpha={1, 2}", "one positive weight per class"), alpha={1, 2}),
     fit("alpha is complex", ("alpha=1j", "one positive weight per class"), alpha=1j),
+    fit("gamma is masked", ("gamma=masked", *GAMMA), gamma=np.ma.masked),
+    fit("gamma is a bool of NumPy", ("gamma=.*True", *GAMMA), gamma=np.bool_(True)),
+    fit("gamma of the classes are bools", ("gamma=True", *GAMMA), gamma=np.array([True, False])),
+    fit("alpha of the classes are bools", ("holds something that is no number", "positive weight"), alpha=[True, True]),
+    *(
+        fit(
+            f"validation_fraction is {value!r}",
+            (f"validation_fraction={value!r} is not a number between 0 and 1", "0.1 holds out a tenth"),
+            validation_fraction=value,
+        )
+        for value in (0, 1, -0.1, 1.5, np.nan, True, "0.1", 5)
+    ),
+    fit(
+        "validation_fraction is less than a row a class",
+        ("validation_fraction=0.001 cannot be held out of 60 rows", "another fraction, or pass an eval_set"),
+        validation_fraction=0.001,
+    ),
+    fit(
+        "validation_fraction of a random forest",
+        ("trains one round", "leave validation_fraction out"),
+        lambda library: {
+            "estimator": random_forest(library, scale_pos_weight=None),
+            "validation_fraction": 0.2,
+        },
+        libraries=XGB,
+    ),
+    fit("groups without validation_fraction", ("groups", "None: set it, e.g. 0.1"), groups=np.arange(N)),
+    fit(
+        "groups are too few",
+        (r"groups has shape \(5,\)", "60 rows", "one group a row"),
+        groups=np.arange(5),
+        validation_fraction=0.2,
+    ),
+    fit(
+        "groups are one group",
+        ("cannot be held out", "n_splits=1", "pass an eval_set"),
+        groups=np.zeros(N),
+        validation_fraction=0.2,
+    ),
+    fit(
+        "a class is in one group",
+        ("holds out all rows of", "in one group", "pass an eval_set"),
+        groups=names(),
+        validation_fraction=0.2,
+    ),
     fit("alpha is one number for three classes", ("alpha=0.3", "3 classes", "mapping"), alpha=0.3, y=names(3)),
     fit("alpha lacks a label", (r"\['no'\]", r"\['no', 'yes'\]", "give one for each"), alpha={"no": 1}),
     fit("alpha has an unknown label", ("'zoo'", "give one for each"), alpha={"no": 1, "yes": 2, "zoo": 3}),
@@ -373,6 +435,40 @@ LABELS = [
         y=pd.Series(pd.array([None, *codes()[1:]], dtype="Int64")),
     ),
     fit("y holds a null of polars", ("y holds None in row 0", DROP), y=pl.Series([None, *names()[1:].tolist()])),
+    *(
+        fit(f"y is {shown}, one missing", (rf"y holds {value} in row 3", DROP), y=labels)
+        for shown, value, labels in [
+            ("a list of strings with a NaN", "nan", missing(names(), np.nan)),
+            ("objects with the NA of pandas", "<NA>", with_value(names(), pd.NA)),
+            ("strings of pandas", "<NA>", pd.Series(missing(names()), dtype="string")),
+            ("strings of Arrow in pandas", "<NA>", pd.Series(missing(names()), dtype="string[pyarrow]")),
+            ("categories made of strings", "<NA>", pd.Series(missing(names()), dtype="string").astype("category")),
+            ("booleans of pandas", "<NA>", pd.Series(missing(codes() == 1), dtype="boolean")),
+            ("whole numbers of Arrow in pandas", "<NA>", pd.Series(missing(codes()), dtype="int64[pyarrow]")),
+            ("booleans of polars", "None", pl.Series(missing(codes() == 1))),
+            ("an array of Arrow", "None", pa.array(missing(names()))),
+            ("a dictionary of Arrow", "None", pa.array(missing(names())).dictionary_encode()),
+            ("a column of one label a row", "None", [[label] for label in missing(names())]),
+            ("NumPy's new strings", "nan", np.array(missing(names(), np.nan), np.dtypes.StringDType(na_object=np.nan))),
+            ("decimals", r"Decimal\('NaN'\)", [Decimal(str(label)) for label in missing(codes(), np.nan)]),
+            ("timestamps", "NaT", with_value(dates().astype(object), pd.NaT)),
+        ]
+    ),
+    fit(
+        "y has two columns, one missing",
+        ("Input y contains NaN", DROP),
+        y=with_value(np.column_stack([codes(), codes()]) * 1.0, np.nan),
+    ),
+    *(
+        fit(f"y is {shown}", ("Unknown label type: y holds", "convert them, for instance to str"), y=labels)
+        for shown, labels in [
+            ("decimals", [Decimal(label) for label in codes().tolist()]),
+            ("dates of Python", dates().tolist()),
+            ("intervals", pd.cut(numbers()[:, 0], 2)),
+            ("periods", pd.Series(pd.PeriodIndex(dates(), freq="Y"))),
+        ]
+    ),
+    fit("y is lazy", ("LazyFrame", r"pass y\.collect\(\)"), error=TypeError, y=pl.LazyFrame({"y": names()})),
     fit("y holds strings and numbers", ("'yes'.*3", "no order", "convert all"), y=with_value(names(), 3)),
     fit("y holds strings and bytes", ("b'a'", "no order", "convert all"), y=with_value(names(), b"a")),
     fit("y is bytes", ("bytes is not supported", "Convert"), error=TypeError, y=np.array([b"a", b"b"])[codes()]),
@@ -418,12 +514,32 @@ WEIGHTS = [
         sample_weight=np.ones(59),
     ),
     fit("weights are a column", (r"shape \(60, 1\)", "one weight a row"), sample_weight=np.ones((N, 1))),
-    fit("weights are strings", ("sample_weight has dtype .* holds .*'a'", "real numbers", "one a row"), sample_weight=["a"] * N),
-    fit("weights are numbers in strings", ("sample_weight has dtype .* holds .*'1'", "real numbers"), sample_weight=["1"] * N),
-    fit("weights are a word", ("sample_weight has dtype .* holds .*'balanced'", "real numbers"), sample_weight="balanced"),
-    fit("weights are complex", ("sample_weight has dtype .* holds .*1j", "real numbers"), sample_weight=np.full(N, 1j)),
-    fit("weights are dates", ("sample_weight has dtype datetime64", "holds", "real numbers"), sample_weight=np.zeros(N, "M8[D]")),
-    fit("weights are a mapping", ("sample_weight has dtype object and holds {'no': 1}", "real numbers"), sample_weight={"no": 1}),
+    fit(
+        "weights are strings",
+        ("sample_weight has .* holds .*'a'", "real numbers", "one a row"),
+        sample_weight=["a"] * N,
+    ),
+    fit(
+        "weights are numbers in strings",
+        ("has .* holds .*'1'", "real numbers"),
+        sample_weight=["1"] * N,
+    ),
+    fit(
+        "weights are a word",
+        ("sample_weight has .* holds .*'balanced'", "real numbers"),
+        sample_weight="balanced",
+    ),
+    fit("weights are complex", ("sample_weight has .* holds .*1j", "real numbers"), sample_weight=np.full(N, 1j)),
+    fit(
+        "weights are dates",
+        ("has dtype datetime64.* holds", "real numbers"),
+        sample_weight=np.zeros(N, "M8[D]"),
+    ),
+    fit(
+        "weights are a mapping",
+        ("and holds {'no': 1}", "real numbers"),
+        sample_weight={"no": 1},
+    ),
     fit("weights are None inside", ("sample_weight holds nan", DROP), sample_weight=[None] * N),
     fit(
         "weights are on a GPU",
@@ -459,6 +575,8 @@ MARGINS = [
     ),
     fit("start margins of no eval_set", ("no eval_set", "both or neither"), eval_start([np.zeros(5)])),
 ]
+
+CATEGORICAL = pl.Series(["x"] * N, dtype=pl.Categorical)
 
 FEATURES_ROWS = [
     fit("X is None", ("2D array", "None"), X=None),
@@ -526,29 +644,68 @@ FEATURES_ROWS = [
         libraries=XGB,
         X=frame().set_axis(["a", "b<", "d", "e"], axis=1),
     ),
+    *(
+        fit(f"X is {shown}", ("Expected 2D array, got 1D array", "Reshape"), X=values)
+        for shown, values in [
+            ("a series of pandas", frame()["a"]),
+            ("a series of polars", pl.Series(numbers()[:, 0])),
+            ("an array of Arrow", pa.array(numbers()[:, 0])),
+            ("a chunked array of Arrow", pa.chunked_array([numbers()[:, 0]])),
+        ]
+    ),
+    *(
+        fit(f"X is {shown}", (says, "pass "), error=TypeError, X=values)
+        for shown, says, values in [
+            ("lazy", "LazyFrame", pl.LazyFrame({"a": numbers()[:, 0]})),
+            ("a reader of Arrow", "RecordBatchReader", pa.table({"a": numbers()[:, 0]}).to_reader()),
+            ("lazy in Dask", "whose rows are not there yet.*compute", da.from_array(numbers())),
+            ("XGBoost's own", "DMatrix", xgb.DMatrix(numbers())),
+            ("LightGBM's own", "Dataset", lgb.Dataset(numbers())),
+        ]
+    ),
+    fit("a frame without columns", (r"0 feature\(s\)", "at least one column"), X=frame()[[]]),
+    fit("an Arrow table without rows", (r"0 sample\(s\)", "at least one row"), X=with_column(0, "arrow")[:0]),
+    *(
+        fit(
+            f"a table of {kind} with a column of {shown}",
+            ("column 'b' of X has dtype", "takes numbers", "encode it, or leave it out"),
+            X=with_column(values, kind),
+        )
+        for kind in ("polars", "Arrow")
+        for shown, values in [
+            ("strings", ["x"] * N),
+            ("dates", [date(2024, 1, 1)] * N),
+            ("durations", [timedelta(days=1)] * N),
+            ("decimals", [Decimal("1.5")] * N),
+            ("nothing but nulls", [None] * N),
+            ("lists", [[1]] * N),
+            ("bytes", [b"x"] * N),
+        ]
+    ),
+    *(
+        fit(
+            f"a frame of pandas with a column of {shown}",
+            ("column 'b' of X has dtype", "takes numbers", "encode it, or leave it out"),
+            libraries=libraries,
+            X=frame().assign(b=values),
+        )
+        for shown, values, libraries in [
+            ("strings of Arrow", pd.Series(["x"] * N, dtype="string[pyarrow]"), BOTH),
+            ("numbers of Arrow", pd.Series(numbers()[:, 0], dtype="double[pyarrow]"), LGB),
+            ("objects", pd.Series(numbers()[:, 0], dtype=object), BOTH),
+            ("durations", pd.Timedelta(1, "D"), BOTH),
+            ("periods", pd.Series(pd.PeriodIndex(dates(), freq="Y")), BOTH),
+        ]
+    ),
+    fit("a polars frame with categories", ("'b'.*Categorical", "encode it"), X=with_column(CATEGORICAL, "polars")),
     fit(
-        "a polars frame with a column of strings",
-        ("'a'.*String", "encode it"),
-        libraries=LGB,
-        X=pl.DataFrame({"a": ["x"] * N, "b": numbers()[:, 0]}),
+        "categories without enable_categorical", ("'b'.*category", "enable_categorical"), libraries=XGB, X=categories()
     ),
     fit(
-        "a polars frame with a column of dates",
-        ("'a'.*Date", "encode it"),
-        libraries=LGB,
-        X=pl.DataFrame({"a": [0] * N, "b": numbers()[:, 0]}).with_columns(pl.col("a").cast(pl.Date)),
-    ),
-    fit(
-        "a polars frame with categories",
-        ("'a'.*Categorical", "encode it"),
-        libraries=LGB,
-        X=pl.DataFrame({"a": ["x"] * N, "b": numbers()[:, 0]}, schema_overrides={"a": pl.Categorical}),
-    ),
-    fit(
-        "an Arrow table with a column of strings",
-        ("'a'.*string", "encode it"),
-        libraries=LGB,
-        X=pa.table({"a": ["x"] * N, "b": numbers()[:, 0]}),
+        "categories that are floats",
+        ("'b'.*category", "categories that are no floats"),
+        lambda library: {"estimator": estimator(library, enable_categorical=True), "X": categories(float)},
+        libraries=XGB,
     ),
 ]
 
@@ -582,6 +739,16 @@ EVAL_SETS = [
         eval_set=[(numbers(), codes())],
     ),
     fit("eval_set has missing labels", (r"y of eval_set\[0\] holds None", DROP), eval_set=[(numbers(), [None] * N)]),
+    fit(
+        "eval_set has a missing label of pandas",
+        (r"y of eval_set\[0\] holds <NA> in row 3", DROP),
+        eval_set=[(numbers(), pd.Series(missing(names()), dtype="string"))],
+    ),
+    fit(
+        "eval_set is one-dimensional",
+        (r"got 1D array.*X of eval_set\[0\] is a pandas.Series", "Reshape"),
+        eval_set=[(frame()["a"], names())],
+    ),
     fit("eval_set has continuous labels", ("continuous", "make classes"), eval_set=[(numbers(), numbers()[:, 1])]),
     fit(
         "eval_set has labels in two columns",
@@ -704,6 +871,35 @@ PREDICTIONS = [
         libraries=LGB,
         train=pl.DataFrame({"a": numbers()[:, 0]}),
         X=pl.DataFrame({"a": ["x"] * N}),
+    ),
+    predict(
+        "a category that was not in training",
+        ("column 1 of X.* holds the category '3'", "make it missing"),
+        libraries=XGB,
+        change=lambda library: {
+            "estimator": estimator(library, enable_categorical=True),
+            "train": categories(),
+            "X": categories(lambda row: str(row + 1)),
+        },
+    ),
+    predict(
+        "numbers in the place of categories",
+        ("column 1 of X.* has another type than in training", "same categories"),
+        libraries=XGB,
+        change=lambda library: {
+            "estimator": estimator(library, enable_categorical=True),
+            "train": categories(),
+            "X": frame(),
+        },
+    ),
+    predict("lazy rows", ("LazyFrame", r"X\.collect\(\)"), error=TypeError, X=pl.LazyFrame({"a": numbers()[:, 0]})),
+    predict("a series", ("Expected 2D array, got 1D", "Reshape"), X=frame()["a"]),
+    predict(
+        "start margins of other rows",
+        (r"base_margin has shape \(5,\)", r"\(60,\)"),
+        libraries=XGB,
+        X=numbers(),
+        base_margin=np.zeros(5),
     ),
     predict("raw_score", ("raw_score=True", "leave it out"), error=TypeError, X=numbers(), raw_score=True),
     predict("output_margin", ("output_margin=True", "leave it out"), error=TypeError, X=numbers(), output_margin=True),
@@ -832,6 +1028,22 @@ FINE = {
     "labels as float16": lambda library: {"y": codes().astype(np.float16)},
     "labels at the end of 64 bits": lambda library: {"y": codes().astype(np.uint64) * np.uint64(2**64 - 1)},
     "labels that are dates": lambda library: {"y": dates()},
+    "labels as objects that are whole numbers": lambda library: {"y": codes().astype(object)},
+    "labels as objects that are bool": lambda library: {"y": (codes() == 1).astype(object)},
+    "labels as whole numbers of pandas": lambda library: {"y": pd.Series(codes(), dtype="Int64")},
+    "labels as an array of Arrow": lambda library: {"y": pa.array(names())},
+    "labels as categories of polars": lambda library: {"y": pl.Series(names(), dtype=pl.Enum(["no", "yes"]))},
+    "labels as NumPy's new strings": lambda library: {"y": names().astype(np.dtypes.StringDType())},
+    "gamma in an array without dimensions": lambda library: {"gamma": np.array(2.0)},
+    "alpha in an array without dimensions": lambda library: {"alpha": np.array(0.3), "y": codes()},
+    "a validation_fraction": lambda library: {"validation_fraction": 0.2},
+    "a validation_fraction and a class of one row": lambda library: {
+        "validation_fraction": 0.2,
+        "y": with_value(names(), "zoo"),
+    },
+    "an Arrow batch": lambda library: {"X": pa.RecordBatch.from_pydict({"a": numbers()[:, 0]})},
+    "features in the other order of bytes": lambda library: {"X": numbers().astype(">f8")},
+    "features as objects with the NA of pandas": lambda library: {"X": with_value(numbers(), pd.NA)},
     "a masked array without a mask": lambda library: {"X": np.ma.masked_array(numbers())},
     "features as float16": lambda library: {"X": numbers().astype(np.float16)},
     "features as bool": lambda library: {"X": numbers() > 0},

@@ -102,9 +102,9 @@ def test_fit(row, library, no_training):
 
 @pytest.mark.parametrize(("row", "library"), cases("predict"))
 def test_predict(row, library):
-    arguments = {"train": numbers(), **row.change(library)}
+    arguments = {"train": numbers(), "estimator": estimator(library), **row.change(library)}
     train = arguments.pop("train")
-    model = FocalClassifier(estimator(library))
+    model = FocalClassifier(arguments.pop("estimator"))
     if train is not None:
         model.fit(train, names())
         before = pickle.dumps(model.predict_proba(train))
