@@ -1,10 +1,10 @@
-"""What FocalClassifierCV's race costs against the full grid, and what it loses.
+"""What FocalClassifierCV finds, and what it costs.
 
 For each table and library the rows are split in two halves (at most --rows for training): FocalClassifierCV chooses
-gamma on one half, with racing and without; every fixed gamma is trained on the same half with the number of rounds
-that its folds chose; all are judged by the log loss of their posteriors on the other half. Cost is the number of
-boosting rounds trained and the time of the search (the last training apart, which is the same for both). Prints a
-table and writes it to results/model_selection.md. Needs the folder of tables that FOCAL_BOOST_DATA names:
+gamma on one half, by both of its rules; every gamma is trained on the same half with the number of rounds that its
+folds chose; all are judged by the log loss of their probabilities on the other half. Cost is the time of the search, in
+trainings of gamma 0. Prints a table and writes it to results/model_selection.md. Needs the folder of tables that
+FOCAL_BOOST_DATA names:
 
     python benchmarks/model_selection.py           # about 25 minutes on one core
     python benchmarks/model_selection.py --quick   # four tables, 1,500 rows each
@@ -28,6 +28,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from focal_boost import FocalClassifier, FocalClassifierCV
+from focal_boost.model_selection import _choose
 
 GAMMAS, PATIENCE, MOST_ROUNDS, SEED = (0, 0.5, 1, 2, 5), 50, 500, 0
 TABLES = (
@@ -71,42 +72,29 @@ def halves(folder: Path, name: str, rows: int) -> tuple[np.ndarray, ...]:
     return X, y, X_test[: 4 * rows], y_test[: 4 * rows]
 
 
-def search(library: str, X: np.ndarray, y: np.ndarray, racing: bool) -> tuple[FocalClassifierCV, float]:
-    """The fitted search and its seconds without the last training."""
-    model = FocalClassifierCV(
-        make_booster(library), gammas=GAMMAS, early_stopping_rounds=PATIENCE, racing=racing, n_jobs=1
-    )
-    start = time.perf_counter()
-    model.fit(X, y)
-    return model, time.perf_counter() - start - model.refit_time_
-
-
 def compare(library: str, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> dict[str, Any]:
-    def judge(model: Any) -> float:
-        return log_loss(y_test, model.predict_proba(X_test), labels=np.unique(y))
-
-    race, race_seconds = search(library, X, y, racing=True)
-    full, full_seconds = search(library, X, y, racing=False)
-    fixed = {}
-    for i, gamma in enumerate(GAMMAS):
-        splits = [full.cv_results_[f"split{j}_n_rounds"][i] for j in range(full.n_splits_)]
-        booster = make_booster(library).set_params(n_estimators=int(np.median(splits) + 0.5))
-        fixed[gamma] = judge(FocalClassifier(booster, gamma=gamma).fit(X, y))
-    best = min(fixed.values())
-    scores = full.cv_results_["mean_test_score"]
-    chosen = GAMMAS.index(race.best_params_["gamma"])
+    search = FocalClassifierCV(make_booster(library), gammas=GAMMAS, early_stopping_rounds=PATIENCE, n_jobs=1)
+    start = time.perf_counter()
+    search.fit(X, y)
+    seconds = time.perf_counter() - start
+    results = search.cv_results_
+    losses = {}
+    for gamma, rounds in zip(GAMMAS, results["n_rounds"], strict=True):
+        start = time.perf_counter()
+        model = FocalClassifier(make_booster(library).set_params(n_estimators=int(rounds)), gamma=gamma).fit(X, y)
+        if gamma == 0:
+            training = time.perf_counter() - start
+        losses[gamma] = log_loss(y_test, model.predict_proba(X_test), labels=np.unique(y))
+    scores = np.array([results[f"split{j}_test_score"] for j in range(search.n_splits_)]).T
+    chosen = {rule: GAMMAS[_choose(scores, results["params"], rule)] for rule in ("best", "simplest")}
+    lowest = min(losses.values())
     return {
-        "rounds": race.cv_results_["n_rounds_trained"].sum() / full.cv_results_["n_rounds_trained"].sum(),
-        "time": race_seconds / full_seconds,
-        "race gamma": race.best_params_["gamma"],
-        "grid gamma": full.best_params_["gamma"],
-        "cv": scores[chosen] / scores.max(),
-        "race": judge(race) / best,
-        "grid": judge(full) / best,
-        "zero": fixed[0] / best,
-        "race/grid": judge(race) / judge(full),
-        "best gamma": min(fixed, key=fixed.get),
-        "verdict": race.verdict_,
+        "time": seconds / training,
+        **{f"{rule} gamma": gamma for rule, gamma in chosen.items()},
+        "test gamma": min(losses, key=losses.get),
+        **{rule: losses[gamma] / lowest for rule, gamma in chosen.items()},
+        "zero": losses[0] / lowest,
+        "verdict": search.verdict_,
     }
 
 
@@ -119,19 +107,14 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
             f"- {text}: median {median:.4f} ({low:.4f}-{high:.4f}), geometric mean {mean:.4f}, max {values.max():.4f}"
         )
 
-    same = sum(r["race gamma"] == r["grid gamma"] for r in results)
-    near = {name: sum(r[name] <= 1.01 for r in results) for name in ("race", "grid", "zero")}
+    near = {name: sum(r[name] <= 1.01 for r in results) for name in ("best", "simplest", "zero")}
     focal = sum(r["verdict"].startswith("gamma=") for r in results)
     return [
-        middle("rounds", "rounds trained, race / full grid"),
-        middle("time", "time, race / full grid"),
-        f"- the race chose the gamma of the full grid in {same} of {len(results)} cases",
-        middle("cv", "full-grid cross-validated log loss of the race's gamma / the best"),
-        middle("race", "test log loss, race / best fixed gamma"),
-        middle("grid", "test log loss, full grid / best fixed gamma"),
+        middle("time", "time of the search, in trainings of gamma 0"),
+        middle("best", "test log loss, rule best / best fixed gamma"),
+        middle("simplest", "test log loss, rule simplest / best fixed gamma"),
         middle("zero", "test log loss, gamma 0 / best fixed gamma"),
-        middle("race/grid", "test log loss, race / full grid"),
-        f"- within 1 % of the best fixed gamma: race {near['race']}, full grid {near['grid']}, always gamma 0 "
+        f"- within 1 % of the best fixed gamma: rule best {near['best']}, simplest {near['simplest']}, always gamma 0 "
         f"{near['zero']} of {len(results)} (the best fixed gamma is known only from the test rows)",
         f"- verdict for focal loss (p < .05): {focal} of {len(results)}",
     ]
@@ -156,27 +139,26 @@ def main() -> None:
         parser.error("FOCAL_BOOST_DATA is not set: it names the folder of the evaluation tables")
     tables = options.tables or (QUICK if options.quick else TABLES)
     rows = min(options.rows, 1500) if options.quick else options.rows
-    header = ["", "rows", "rounds", "time", "race", "grid", "best on test", "test: race", "grid", "gamma 0"]
+    header = ["", "rows", "time", "best", "simplest", "best on test", "test: best", "simplest", "gamma 0"]
     lines, results = [], []
     cases = [(name, library) for name in tables for library in ("lightgbm", "xgboost")]
     work = (delayed(case)(Path(folder), name, library, rows) for name, library in cases)
     found = Parallel(options.jobs, return_as="generator")(work)
     for (name, library), (size, r) in zip(cases, tqdm(found, total=len(cases)), strict=True):
         results.append(r)
-        figures = [f"{r[key]:.2f}" for key in ("rounds", "time")]
-        gammas = [f"{r[key]:g}" for key in ("race gamma", "grid gamma", "best gamma")]
-        losses = [f"{r[key]:.4f}" for key in ("race", "grid", "zero")]
-        lines.append([f"{name}, {library}", f"{size:,}", *figures, *gammas, *losses])
+        gammas = [f"{r[key]:g}" for key in ("best gamma", "simplest gamma", "test gamma")]
+        losses = [f"{r[key]:.4f}" for key in ("best", "simplest", "zero")]
+        lines.append([f"{name}, {library}", f"{size:,}", f"{r['time']:.0f}", *gammas, *losses])
         tqdm.write(" ".join(lines[-1]) + "  " + r["verdict"])
     table = markdown_table(header, lines)
     text = [
-        "# Choosing gamma: the race against the full grid",
+        "# Choosing gamma: what the search finds and costs",
         f"Command: `python benchmarks/model_selection.py {' '.join(sys.argv[1:])}`.".replace(" `.", "`."),
         machine(),
         f"Gammas {', '.join(f'{gamma:g}' for gamma in GAMMAS)}; five folds; at most {MOST_ROUNDS} rounds, early "
-        f"stopping after {PATIENCE}; learning rate 0.1, min_child_weight 1, reg_lambda 1. Rounds and time: race / full "
-        "grid. Gammas that the race and the grid chose, and the best on the test rows. Test: log loss / that of the "
-        "best fixed gamma.",
+        f"stopping after {PATIENCE}; learning rate 0.1, min_child_weight 1, reg_lambda 1. Time: of the search, in "
+        "trainings of gamma 0. Gammas that the two rules chose, and the best on the test rows. Test: log loss / that "
+        "of the best fixed gamma.",
         table,
         "\n".join(summary(results)),
     ]

@@ -751,10 +751,6 @@ class MulticlassFocalLoss(_FocalLoss):
         return proba
 
 
-# What describes a loss besides its number of classes, in the names of its constructor.
-PARAMETERS = ("gamma", "alpha", "hessian", "max_step", "link")
-
-
 def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | MulticlassFocalLoss:
     """Make the loss for a number of classes.
 
@@ -762,7 +758,7 @@ def make_loss(n_classes: int, **parameters: Any) -> BinaryFocalLoss | Multiclass
     ----------
     n_classes : int
     **parameters
-        By the names in `PARAMETERS`.
+        Those of the constructors.
 
     Returns
     -------
