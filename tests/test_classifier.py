@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import sys
 import warnings
@@ -11,6 +12,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse
 import sklearn
@@ -20,16 +22,18 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import RFECV, SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, get_scorer, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import draw, real
 
 from focal_boost import FocalClassifier
+from focal_boost.classifier import _split
 
 
 def lightgbm(**params):
@@ -68,6 +72,10 @@ def quiet(make):
 # Labels
 
 LABELS = {
+    "nullable whole numbers": lambda codes: pd.Series(codes, dtype="Int64"),
+    "nullable booleans": lambda codes: pd.Series(codes == 1, dtype="boolean"),
+    "strings of Arrow in pandas": lambda codes: pd.Series(["no", "rare", "some"], dtype="string[pyarrow]")[codes],
+    "arrow": lambda codes: pa.chunked_array([np.array(["no", "rare", "some"])[codes]]),
     "strings": lambda codes: np.array(["no", "rare", "some"])[codes],
     "objects": lambda codes: np.array(["no", "rare", "some"], dtype=object)[codes],
     "negative": lambda codes: codes - 1,
@@ -85,7 +93,7 @@ LABELS = {
 @pytest.mark.parametrize("kind", LABELS)
 @each_task
 def test_labels_of_any_kind_in_y_and_eval_set(make, kind, n_classes):
-    if kind == "bool" and n_classes == 3:
+    if "bool" in kind and n_classes == 3:
         pytest.skip("two labels only")
     table, valid = draw(600, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
     y, y_valid = LABELS[kind](table.y), LABELS[kind](valid.y)
@@ -566,6 +574,178 @@ def test_lightgbm_reports_the_metrics_that_it_would_report_itself(n_classes, giv
     assert "metric" in given or "metric" not in model.estimator_.get_params()
 
 
+HELD_OUT = {"validation_fraction": 0.25}
+
+
+@each_booster
+@each_task
+def test_rows_held_out_stop_training_as_an_eval_set_of_them_does(make, n_classes):
+    table = draw(1200, n_classes=n_classes)
+    margins = np.random.default_rng(0).normal(size=(1200, n_classes) if n_classes > 2 else 1200)
+    start = {"init_score" if make is lightgbm else "base_margin": margins}
+    model = FocalClassifier(make(n_estimators=200, learning_rate=0.3), **HELD_OUT)
+    model.fit(*table, **start, groups=np.arange(1200))
+    fitted = model.estimator_
+    held = _split(table.y, 0.25, np.arange(1200), None)[0]
+    kept = np.setdiff1d(np.arange(1200), held)
+    assert 290 < len(held) < 310
+    names = ["eval_sample_weight", "eval_init_score"]
+    if make is xgboost:
+        names = ["sample_weight_eval_set", "base_margin_eval_set"]
+    stop = {"early_stopping_rounds": 50, **({"verbosity": -1} if make is lightgbm else {})}
+    same = FocalClassifier(make(n_estimators=200, learning_rate=0.3, **stop)).fit(
+        table.X[kept],
+        table.y[kept],
+        table.weight[kept],
+        eval_set=[(table.X[held], table.y[held])],
+        **dict(zip(names, ([table.weight[held]], [margins[held]]), strict=True)),
+        **{name: values[kept] for name, values in start.items()},
+        **quiet(make),
+    )
+    assert model.evals_result_ == same.evals_result_
+    assert model.n_rounds_ == same.n_rounds_ < 150
+    np.testing.assert_array_equal(model.predict_proba(table.X), same.predict_proba(table.X))
+    assert type(fitted) is type(same.estimator_)
+
+
+@each_booster
+def test_rows_held_out_are_of_each_class_its_share_and_reproducible(make):
+    y = np.repeat([0, 1, 2, 3], [9000, 900, 99, 1])
+    held, kept = _split(y, 0.1, None, None)
+    assert sorted([*held, *kept]) == list(range(10_000))
+    np.testing.assert_allclose(np.bincount(y[held], minlength=4), [900, 90, 10, 0], atol=1)
+    np.testing.assert_array_equal(_split(y, 0.1, None, None)[0], held)
+    for seed in (1, np.random.RandomState(1), np.random.default_rng(1)):
+        assert set(_split(y, 0.1, None, seed)[0]) != set(held)
+    groups = np.random.default_rng(0).integers(0, 50, 10_000)
+    held, kept = _split(np.where(y > 1, 1, y), 0.2, groups, 0)
+    assert not set(groups[held]) & set(groups[kept])
+    assert 1500 < len(held) < 2500
+    table = draw(800)
+    models = [FocalClassifier(make(random_state=seed), **HELD_OUT).fit(*table) for seed in (None, 0, 5)]
+    curves = [model.evals_result_ for model in models]
+    assert curves[0] == curves[1] != curves[2]
+
+
+@each_booster
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "sparse", "list"])
+def test_rows_are_held_out_of_tables_of_any_kind(make, kind):
+    table = draw(600)
+    frame = pl.DataFrame(table.X, schema=[f"c{i}" for i in range(8)])
+    X = {
+        "pandas": lambda: frame.to_pandas().set_index(np.arange(600)[::-1]),
+        "polars": lambda: frame,
+        "arrow": frame.to_arrow,
+        "sparse": lambda: scipy.sparse.coo_array(table.X),
+        "list": table.X.tolist,
+    }[kind]()
+    model = FocalClassifier(make(), **HELD_OUT).fit(X, table.y)
+    plain = FocalClassifier(make(), **HELD_OUT).fit(table.X, table.y)
+    assert model.evals_result_ == plain.evals_result_
+    assert len(model.evals_result_) == 1
+
+
+@each_booster
+def test_early_stopping_works_where_nobody_can_pass_an_eval_set(make, capsys):
+    table = draw(900)
+    model = FocalClassifier(make(n_estimators=400, learning_rate=0.5), **HELD_OUT)
+    pipeline = make_pipeline(StandardScaler(), model)
+    assert pipeline.fit(table.X, table.y)[-1].n_rounds_ < 300
+    search = GridSearchCV(pipeline, {"focalclassifier__gamma": [0.0, 1.0]}, cv=2, scoring="neg_log_loss")
+    assert search.fit(table.X, table.y).best_estimator_[-1].n_rounds_ < 300
+    calibrated = CalibratedClassifierCV(model, cv=2).fit(*table)
+    assert all(one.estimator.n_rounds_ < 300 for one in calibrated.calibrated_classifiers_)
+    assert capsys.readouterr().out == ""
+
+
+@each_booster
+def test_an_eval_set_and_a_patience_of_the_user_come_before_those_of_validation_fraction(make):
+    table, valid = draw(600), draw(300, seed=1)
+    model = FocalClassifier(make(n_estimators=30), **HELD_OUT)
+    model.fit(table.X, table.y, eval_set=[(valid.X, valid.y)], **quiet(make))
+    plain = FocalClassifier(make(n_estimators=30)).fit(table.X, table.y, eval_set=[(valid.X, valid.y)], **quiet(make))
+    assert model.best_iteration_ is None
+    assert model.evals_result_ == plain.evals_result_
+    own = make(n_estimators=300, early_stopping_rounds=4, learning_rate=0.5)
+    model = FocalClassifier(own, **HELD_OUT).fit(table.X, table.y)
+    ((curve,),) = (log.values() for log in model.evals_result_.values())
+    assert len(curve) == model.n_rounds_ + 4
+
+
+def test_several_labels_a_row_are_held_out_together():
+    table = draw(600)
+    model = FocalClassifier(xgboost(n_estimators=300, learning_rate=0.5), **HELD_OUT)
+    model.fit(table.X, np.column_stack([table.y, 1 - table.y]))
+    assert model.n_rounds_ < 250
+    assert list(model.evals_result_) == ["validation_0"]
+
+
+def test_the_training_set_among_the_eval_sets_is_known_as_such():
+    table, valid = draw(600), draw(300, seed=1)
+    arguments = {"eval_metric": "auc", "callbacks": [lgb.early_stopping(20, first_metric_only=True, verbose=False)]}
+    alone, both = (
+        FocalClassifier(lightgbm(n_estimators=200)).fit(table.X, table.y, eval_set=sets, **arguments)
+        for sets in ([(valid.X, valid.y)], [(table.X, table.y), (valid.X, valid.y)])
+    )
+    assert list(both.evals_result_) == ["training", "valid_1"]
+    assert both.best_iteration_ == alone.best_iteration_
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_lightgbm_stops_on_the_users_metric_alone(n_classes):
+    table, valid = draw(600, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
+
+    def accuracy(y_true, proba):
+        labels = proba > 0.5 if n_classes == 2 else proba.argmax(axis=1)
+        return "accuracy", float(np.mean(labels == y_true)), True
+
+    model = FocalClassifier(lightgbm(metric="None", n_estimators=200))
+    stop = lgb.early_stopping(5, first_metric_only=True, verbose=False)
+    model.fit(table.X, table.y, eval_set=[(valid.X, valid.y)], eval_metric=accuracy, callbacks=[stop])
+    assert list(model.evals_result_["valid_0"]) == ["accuracy"]
+    assert model.best_iteration_ == np.argmax(model.evals_result_["valid_0"]["accuracy"]) + 1
+
+
+def test_xgboost_stops_on_a_metric_with_a_number_in_its_name():
+    table, valid = draw(600), draw(300, seed=1)
+    estimator = xgboost(n_estimators=200, early_stopping_rounds=5, eval_metric="error@0.7")
+    model = FocalClassifier(estimator).fit(table.X, table.y, eval_set=[(valid.X, valid.y)], verbose=False)
+    errors = np.mean((model.predict_proba(valid.X)[:, 1] > 0.7) != valid.y)
+    assert model.evals_result_["validation_0"]["error@0.7"][model.best_iteration_] == pytest.approx(errors)
+
+
+def test_callbacks_and_metrics_of_the_user_are_his_objects():
+    table, valid = draw(600), draw(300, seed=1)
+
+    class Collect(xgb.callback.TrainingCallback):
+        def __init__(self):
+            self.rounds = []
+
+        def after_iteration(self, model, epoch, evals_log):
+            self.rounds.append(epoch)
+            return False
+
+    class Metric:
+        __name__ = "metric"
+
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, y_true, proba):
+            self.calls += 1
+            return float(np.mean((y_true - proba) ** 2))
+
+    collect, metric = Collect(), Metric()
+    stop = xgb.callback.EarlyStopping(rounds=3)
+    model = FocalClassifier(xgboost(n_estimators=200, callbacks=[collect, stop], eval_metric=metric, learning_rate=0.5))
+    arguments = {"eval_set": [(valid.X, valid.y)], "verbose": False}
+    rounds = [model.fit(table.X, table.y, **arguments).n_rounds_ for _ in range(2)]
+    assert rounds[0] == rounds[1]  # the library's own callbacks start afresh
+    assert collect.rounds == 2 * list(range(rounds[0] + 3))
+    assert metric.calls == len(collect.rounds)
+    assert model.estimator.callbacks == [collect, stop]
+
+
 def test_callbacks_are_called_and_their_exceptions_surface():
     table = draw(300)
     rounds = []
@@ -658,6 +838,31 @@ def test_sparse(make, make_sparse):
     assert model.score(X, table.y) > 0.75
 
 
+@each_booster
+def test_bytes_in_the_other_order_are_read_as_what_they_are(make):
+    table = draw(600)
+    plain = FocalClassifier(make()).fit(*table)
+    model = FocalClassifier(make()).fit(table.X.astype(">f8"), table.y.astype(">i4"), table.weight.astype(">f4"))
+    np.testing.assert_allclose(model.predict_proba(table.X.astype(">f4")), plain.predict_proba(table.X), atol=1e-6)
+
+
+@each_booster
+def test_a_second_fit_leaves_nothing_of_the_first(make):
+    table = draw(300)
+    frame = pd.DataFrame(table.X).add_prefix("c")
+    model = FocalClassifier(make()).fit(frame, table.y, eval_set=[(frame, table.y)], **quiet(make))
+    model.fit(table.X[:, :3], table.y)
+    assert not hasattr(model, "feature_names_in_")
+    assert (model.n_features_in_, model.evals_result_) == (3, {})
+
+
+def test_whole_numbers_and_booleans_of_pandas_stay_what_they_are():
+    table = draw(300)
+    for dtype, kind in (("Int64", "i"), ("boolean", "b"), ("int64[pyarrow]", "i")):
+        model = FocalClassifier(lightgbm()).fit(table.X, pd.Series(table.y, dtype=dtype))
+        assert model.classes_.dtype.kind == model.predict(table.X).dtype.kind == kind
+
+
 def test_wrong_number_of_features_is_named():
     table = draw(300)
     model = FocalClassifier(lightgbm()).fit(table.X, table.y)
@@ -721,6 +926,51 @@ def test_meta_estimators(make):
     ):
         wrapped.fit(table.X, table.y)
         assert average_precision_score(table.y, wrapped.predict_proba(table.X)[:, 1]) > 0.5
+
+
+ARGUMENTS_OF_FIT = {
+    make: set(inspect.signature(kind.fit).parameters) - {"self", "X", "y", "sample_weight", "eval_set"}
+    for make, kind in ((lightgbm, lgb.LGBMClassifier), (xgboost, xgb.XGBClassifier))
+}
+
+
+@each_booster
+def test_every_argument_of_the_inner_fit_can_be_routed(make):
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FocalClassifier(make()).set_fit_request(**dict.fromkeys(ARGUMENTS_OF_FIT[make], True), groups=True)
+        requested = model.get_metadata_routing().fit.requests
+    assert {name for name, request in requested.items() if request is True} == {*ARGUMENTS_OF_FIT[make], "groups"}
+
+
+@each_booster
+def test_evaluation_sets_and_groups_are_routed_through_a_pipeline(make):
+    table, valid = draw(600), draw(300, seed=1)
+    scaler = StandardScaler().fit(table.X)
+    plain = FocalClassifier(make()).fit(
+        scaler.transform(table.X), table.y, eval_set=[(scaler.transform(valid.X), valid.y)], **quiet(make)
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FocalClassifier(make()).set_fit_request(eval_X=True, eval_y=True, **dict.fromkeys(quiet(make), True))
+        pipeline = Pipeline([("scale", StandardScaler()), ("model", model)], transform_input=["eval_X"])
+        pipeline.fit(table.X, table.y, eval_X=(valid.X,), eval_y=(valid.y,), **quiet(make))
+        held_out = make_pipeline(StandardScaler(), FocalClassifier(make(), **HELD_OUT).set_fit_request(groups=True))
+        cross_validate(held_out, table.X, table.y, params={"groups": np.arange(600) // 3}, cv=2, error_score="raise")
+    (log,), (expected,) = (one.evals_result_.values() for one in (pipeline[-1], plain))
+    for name, values in expected.items():
+        np.testing.assert_allclose(log[name], values, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*gblinear:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*gblinear:FutureWarning")
+@each_task
+def test_importances_of_a_linear_model_are_one_a_feature(n_classes):
+    table = draw(600, n_classes=n_classes)
+    model = FocalClassifier(xgboost(booster="gblinear"))
+    importances = model.fit(table.X, table.y).feature_importances_
+    assert importances.shape == (8,)
+    assert importances.sum() == pytest.approx(1, rel=1e-5)
+    assert SelectFromModel(model).fit(table.X, table.y).transform(table.X).shape[1] < 8
+    assert RFECV(model, cv=2, step=4).fit(table.X, table.y).support_.sum() > 0
 
 
 def test_sample_weight_is_routed():
