@@ -112,14 +112,10 @@ class FocalClassifierCV(FocalClassifier):
         Seconds of the last training.
     scorer_ : callable
     n_splits_ : int
-    classes_ : ndarray of shape (K,)
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only if X has column names.
 
     Notes
     -----
-    All attributes and methods of FocalClassifier are those of `best_estimator_`.
+    All other attributes of a FocalClassifier, and its methods, are those of `best_estimator_`.
 
     **Rounds.** A candidate has one number of rounds for all folds, from the mean of their log losses, as
     ``lightgbm.cv`` has it: each fold's own best round would flatter the fold. The rows that choose it are scored too,
@@ -285,8 +281,7 @@ class FocalClassifierCV(FocalClassifier):
         self.best_estimator_ = best.fit(data.X, data.y, data.weight, **fit_params)
         self.refit_time_ = time.perf_counter() - start
         self.n_splits_ = len(splits)
-        fit_times = np.array([[fold.fit_time for fold in of_candidate] for of_candidate in folds])
-        self.cv_results_ = _cv_results(candidates, scores, rounds, fit_times, score_times)
+        self.cv_results_ = _cv_results(candidates, folds, rounds, scores, score_times)
         self.best_index_ = chosen
         self.best_params_ = candidates[chosen]
         self.best_score_ = float(scores[chosen].mean())
@@ -380,9 +375,8 @@ def _candidates(gammas: Any, alphas: Any) -> list[dict[str, Any]]:
                 f"{name}={values!r} is not a sequence of candidates; for a single one pass {name}=({values!r},)"
             )
     gammas, alphas = list(gammas), list(alphas)
-    for name, values, example in (("gammas", gammas, "(0, 1, 2)"), ("alphas", alphas, "(None,)")):
-        if not values:
-            raise ValueError(f"{name} is empty, so that there is nothing to choose from; pass {name}={example}")
+    if not gammas or not alphas:
+        raise ValueError(f"{'alphas' if gammas else 'gammas'} is empty; pass at least gammas=(0,) and alphas=(None,)")
     gammas = [float(one) if isinstance(one, Real) and not isinstance(one, bool) else one for one in gammas]
     distinct = {repr(gamma): gamma for gamma in gammas}
     if "0.0" not in distinct:
@@ -442,7 +436,9 @@ def _splits(cv: Any, data: _Data, codes: AnyArray, classes: AnyArray, groups: An
             else f"class {classes[rare]!s} has 1 row, fewer than the n_splits={n_splits} folds, and cannot be both "
             "trained on and held out: merge it with another class or remove it"
         )
-    splits = [_row_numbers(part, len(codes)) for part in splitter.split(data.X, codes, groups)]
+    rows = np.arange(len(codes))
+    parts = splitter.split(data.X, codes, groups)
+    splits = [(rows[np.asarray(train)], rows[np.asarray(test)]) for train, test in parts]  # some give masks
     if not splits:
         raise ValueError(f"cv={cv!r} yields no folds: pass at least one")
     for i, (train, test) in enumerate(splits):
@@ -458,12 +454,6 @@ def _splits(cv: Any, data: _Data, codes: AnyArray, classes: AnyArray, groups: An
         if weight is not None and not (weight[train].any() and weight[test].any()):
             raise ValueError(f"sample_weight is zero in all rows that fold {i} of cv trains on or holds out")
     return splits
-
-
-def _row_numbers(parts: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both parts of a fold as row numbers, also where they are masks."""
-    train, test = (np.arange(n)[np.asarray(part)] for part in parts)
-    return train, test
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -546,13 +536,10 @@ def _warn_of_last_rounds(candidates: list[dict[str, Any]], folds: list[list[_Fol
 
 
 def _score(scorer: Any, model: FocalClassifier, X: Any, y: Any, weight: ArrayLike | None) -> float:
-    weighted = {} if weight is None or not _takes_weight(scorer) else {"sample_weight": weight}
+    # Scorers of scikit-learn pass weights to their metric, which need not take them.
+    takes_weight = "sample_weight" in inspect.signature(getattr(scorer, "_score_func", scorer)).parameters
+    weighted = {} if weight is None or not takes_weight else {"sample_weight": weight}
     return float(scorer(model, X, y, **weighted))
-
-
-def _takes_weight(scorer: Any) -> bool:
-    """Whether a scorer knows weights; those of scikit-learn pass them to their metric, which need not."""
-    return "sample_weight" in inspect.signature(getattr(scorer, "_score_func", scorer)).parameters
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -576,10 +563,15 @@ def _largest_gamma(candidate: dict[str, Any]) -> float:
 
 
 def _cv_results(
-    candidates: list[dict[str, Any]], scores: AnyArray, rounds: list[int], fit_times: AnyArray, score_times: AnyArray
+    candidates: list[dict[str, Any]],
+    folds: list[list[_Fold]],
+    rounds: list[int],
+    scores: AnyArray,
+    score_times: AnyArray,
 ) -> dict[str, Any]:
     """Table of the search in the form of GridSearchCV."""
     table: dict[str, Any] = {}
+    fit_times = np.array([[fold.fit_time for fold in of_candidate] for of_candidate in folds])
     for name, seconds in (("fit_time", fit_times), ("score_time", score_times)):
         table[f"mean_{name}"], table[f"std_{name}"] = seconds.mean(axis=1), seconds.std(axis=1)
     plain = all(isinstance(candidate["gamma"], float) for candidate in candidates)
@@ -633,16 +625,7 @@ def _describe(candidate: dict[str, Any], candidates: list[dict[str, Any]]) -> st
 def _corrected_p_value(differences: np.ndarray, sizes: np.ndarray) -> float:
     """Two-sided p-value of a mean difference over folds whose trainings share rows (Nadeau & Bengio, 2003).
 
-    Parameters
-    ----------
-    differences : ndarray of shape (n_splits,)
-    sizes : ndarray of shape (n_splits, 2)
-        Rows trained on and held out.
-
-    Returns
-    -------
-    float
-        NaN for a single fold.
+    `sizes` has the number of rows trained on and held out of each fold; of a single fold it is NaN.
     """
     k = len(differences)
     if k < 2:
