@@ -1112,3 +1112,28 @@ def test_results_do_not_depend_on_threads(n_threads):
         loss.gradient_hessian(y, z, n_threads=n_threads), loss.gradient_hessian(y, z, n_threads=1), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Half precision: inputs of two bytes are read as they are, and never summed in them
+
+
+def test_half_precision_is_not_summed_in_half_precision(case):
+    loss = case.loss
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, loss.n_classes, 100_000).astype(np.float16)
+    z = rng.normal(size=(len(y), loss.n_outputs) if loss.n_outputs > 1 else len(y)).astype(np.float16)
+    weight = rng.random(len(y)).astype(np.float16)
+    halves, doubles = (y, z, weight), tuple(x.astype(np.float64) for x in (y, z, weight))
+    for function in (loss, loss.log_loss):
+        assert function(*halves) == function(*doubles)
+    np.testing.assert_array_equal(loss.fit_intercept_only(y, weight), loss.fit_intercept_only(*doubles[::2]))
+    np.testing.assert_array_equal(loss.predict_proba(z), loss.predict_proba(doubles[1]))
+    for got, expected in zip(loss.gradient_hessian(*halves), loss.gradient_hessian(*doubles), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_mask_of_labels_is_seen_by_the_intercept():
+    labels = np.ma.masked_array([0, 1, 1, 0], mask=[False, True, False, False])
+    for loss in (BinaryFocalLoss(), MulticlassFocalLoss(2)):
+        assert_refused(lambda loss=loss: loss.fit_intercept_only(labels), "y_true is a masked array with 1")
