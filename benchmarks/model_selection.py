@@ -28,7 +28,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from focal_boost import FocalClassifier, FocalClassifierCV
-from focal_boost.model_selection import _choose
+from focal_boost._search_results import choose
 
 GAMMAS, PATIENCE, MOST_ROUNDS, SEED = (0, 0.5, 1, 2, 5), 50, 500, 0
 TABLES = (
@@ -86,7 +86,7 @@ def compare(library: str, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_te
             training = time.perf_counter() - start
         losses[gamma] = log_loss(y_test, model.predict_proba(X_test), labels=np.unique(y))
     scores = np.array([results[f"split{j}_test_score"] for j in range(search.n_splits_)]).T
-    chosen = {rule: GAMMAS[_choose(scores, results["params"], rule)] for rule in ("best", "simplest")}
+    chosen = {rule: GAMMAS[choose(scores, results["params"], rule)] for rule in ("best", "simplest")}
     lowest = min(losses.values())
     return {
         "time": seconds / training,

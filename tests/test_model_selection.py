@@ -25,6 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import draw, real
 
 from focal_boost import FocalClassifier, FocalClassifierCV
+from focal_boost import _search_results as results
 from focal_boost import model_selection as module
 
 
@@ -78,20 +79,20 @@ def first_best(losses, patience):
 def test_search_is_what_one_would_do_by_hand(make, n_classes):
     table = draw(500, n_classes=n_classes)
     model = search(make()).fit(table.X, table.y)
-    results = model.cv_results_
+    found = model.cv_results_
     for i, gamma in enumerate((0.0, 1.0, 2.0)):
         losses, fitted = folds_by_hand(make, table, gamma)
         rounds = first_best(losses.mean(axis=0), 10)
-        assert results["n_rounds"][i] == rounds
+        assert found["n_rounds"][i] == rounds
         name = "num_iteration" if make is lightgbm else "iteration_range"
         for j, (fold, test) in enumerate(fitted):
             proba = fold.predict_proba(table.X[test], **{name: rounds if make is lightgbm else (0, rounds)})
             expected = -log_loss(table.y[test], proba, labels=np.arange(n_classes))
-            assert results[f"split{j}_test_score"][i] == pytest.approx(expected, rel=1e-6)
+            assert found[f"split{j}_test_score"][i] == pytest.approx(expected, rel=1e-6)
             assert expected == pytest.approx(-losses[j, rounds - 1], rel=2e-5)
-    assert model.best_index_ == np.argmax(results["mean_test_score"])
-    assert model.best_params_ == results["params"][model.best_index_]
-    assert model.n_rounds_ == results["n_rounds"][model.best_index_]
+    assert model.best_index_ == np.argmax(found["mean_test_score"])
+    assert model.best_params_ == found["params"][model.best_index_]
+    assert model.n_rounds_ == found["n_rounds"][model.best_index_]
     again = FocalClassifier(make(n_estimators=model.n_rounds_), **model.best_params_).fit(table.X, table.y)
     np.testing.assert_array_equal(model.predict_proba(table.X), again.predict_proba(table.X))
     np.testing.assert_array_equal(model.predict(table.X), again.predict(table.X))
@@ -226,9 +227,9 @@ def test_every_pair_of_gamma_and_alpha_in_all_forms():
     names = np.array(["no", "yes"])[table.y]
     alphas = [None, "balanced", (1.0, 2.0), np.array([1.0, 3.0]), {"no": 1.0, "yes": 4.0}]
     model = search(lightgbm(n_estimators=10), gammas=(0, 2), alphas=alphas).fit(table.X, names)
-    results = model.cv_results_
-    assert results["param_gamma"].tolist() == [0.0] * 5 + [2.0] * 5
-    assert all(given is kept for given, kept in zip(alphas * 2, results["param_alpha"], strict=True))
+    found = model.cv_results_
+    assert found["param_gamma"].tolist() == [0.0] * 5 + [2.0] * 5
+    assert all(given is kept for given, kept in zip(alphas * 2, found["param_alpha"], strict=True))
     assert list(model.classes_) == ["no", "yes"]
     assert set(model.predict(table.X)) <= {"no", "yes"}
 
@@ -392,7 +393,7 @@ def test_the_simplest_within_one_standard_error():
     far, near = -1.01 * error, -0.99 * error
 
     def choose(levels, rule="simplest"):
-        return module._choose(base + np.array(levels)[:, None], candidates, rule)
+        return results.choose(base + np.array(levels)[:, None], candidates, rule)
 
     assert choose([far, far, near, near, near, near, near, 0.0]) == 2
     assert choose([far, far, far, near, near, near, near, 0.0]) == 3
@@ -400,7 +401,7 @@ def test_the_simplest_within_one_standard_error():
     assert choose([far, far, far, far, near, far, near, 0.0]) == 4
     assert choose([far, near, far, far, near, far, near, 0.0]) == 1
     assert choose([near] * 7 + [0.0], rule="best") == 7
-    assert module._choose(np.array([[0.0], [1.0]]), candidates[:2], "simplest") == 1
+    assert results.choose(np.array([[0.0], [1.0]]), candidates[:2], "simplest") == 1
 
 
 def the_more_gamma_the_better(estimator, X, y):
@@ -502,7 +503,7 @@ def verdict(differences, scoring="neg_log_loss", alphas=(None,)):
     candidates = [{"gamma": gamma, "alpha": alpha} for gamma in (0.0, 1.0) for alpha in alphas]
     first = np.full(len(differences), -0.5)
     scores = np.array([first] * len(alphas) + [first + differences] * len(alphas))
-    return module._verdict(scores, candidates, SIZES[: len(differences)], scoring)
+    return results.verdict(scores, candidates, SIZES[: len(differences)], scoring)
 
 
 def test_verdicts():
@@ -520,10 +521,10 @@ def test_verdicts():
 def test_corrected_t_by_hand():
     d = np.array([0.01, 0.02, 0.015, 0.03, 0.005])
     t = d.mean() / np.sqrt((1 / 5 + 20 / 80) * d.var(ddof=1))
-    assert module._corrected_p_value(d, SIZES) == pytest.approx(2 * stats.t.sf(t, 4))
-    assert module._corrected_p_value(d, SIZES) > stats.ttest_1samp(d, 0).pvalue
-    assert module._corrected_p_value(np.zeros(5), SIZES) == 1
-    assert module._corrected_p_value(np.ones(5), SIZES) == 0
+    assert results.corrected_p_value(d, SIZES) == pytest.approx(2 * stats.t.sf(t, 4))
+    assert results.corrected_p_value(d, SIZES) > stats.ttest_1samp(d, 0).pvalue
+    assert results.corrected_p_value(np.zeros(5), SIZES) == 1
+    assert results.corrected_p_value(np.ones(5), SIZES) == 0
 
 
 #
