@@ -88,20 +88,6 @@ class Objective(abc.ABC):
     """A loss with a start margin, threads and a scale; what each is for stands in the classes derived from this one.
 
     Stateless apart from its parameters, hence picklable and safe in threads.
-
-    Parameters
-    ----------
-    loss : BinaryFocalLoss or MulticlassFocalLoss
-    intercept : float, or array-like of shape (K,), default=None
-    n_threads : int or None, default=None
-    scale : float, ndarray of shape (K,) for K labels, or None, default=None
-
-    Raises
-    ------
-    TypeError
-        If `loss` is not one of the two losses.
-    ValueError
-        If the intercept is not finite or has the wrong shape, or the scale is not positive.
     """
 
     # Whether one booster may train K labels that are each yes or no, with an intercept and a scale for each.
@@ -242,19 +228,7 @@ class Adapter(abc.ABC):
     # For FocalClassifier
 
     def check_estimator(self, estimator: Any) -> None:
-        """Refuse other kinds of estimators, and what focal loss would make the library ignore.
-
-        Parameters
-        ----------
-        estimator : object
-
-        Raises
-        ------
-        TypeError
-            If it is no classifier of the library.
-        ValueError
-            If a parameter would have no effect; the message names it and what to use instead.
-        """
+        """Refuse other kinds of estimators, and what focal loss would make the library ignore."""
         if not isinstance(estimator, self._classifier_class):
             classes = [name for names in LIBRARIES.values() for name in names]
             raise TypeError(
@@ -269,42 +243,10 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def check_frame(self, X: Any, estimator: Any) -> None:
-        """Refuse data frames that the library does not take and would not say so of before it trains.
-
-        Parameters
-        ----------
-        X : data frame of pandas, polars or Arrow
-        estimator : classifier of the library
-
-        Raises
-        ------
-        ValueError
-            If there is a column that it does not take.
-        """
+        """Refuse data frames that the library does not take and would not say so of before it trains."""
 
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> Any:
-        """Booster of a model to continue, of a focal loss or of the library's own log loss.
-
-        Parameters
-        ----------
-        model : Booster, estimator, str or PathLike
-        loss : BinaryFocalLoss or MulticlassFocalLoss
-        n_features : int
-
-        Returns
-        -------
-        Booster
-
-        Raises
-        ------
-        TypeError
-            If it is no model of the library.
-        FileNotFoundError
-            If there is no file of that name.
-        ValueError
-            If its outputs or features are others than those of this training, its margins are no log-odds, or its
-            start is not in its margins.
-        """
+        """Booster of a model to continue, of a focal loss or of the library's own log loss."""
         name = self.model_argument
         if not isinstance(model, (str, os.PathLike, self._booster_class, self._model_class)):
             raise TypeError(
@@ -352,42 +294,14 @@ class Adapter(abc.ABC):
         """Fit a clone in place with a focal loss, from the best constant and at the scale of the log loss.
 
         Afterwards it is an ordinary estimator with the user's own parameters, whose booster stands alone: intercept
-        included, link named. Each evaluation set is scored by the log loss unless other metrics are named.
-
-        Parameters
-        ----------
-        estimator : classifier of the library, or the one that trains it on a cluster
-            A clone that belongs to the caller.
-        loss : BinaryFocalLoss or MulticlassFocalLoss
-        X : array-like of shape (n, n_features)
-        y : ndarray of shape (n,), or (n, K) for K labels
-            Labels 0 to K - 1.
-        sample_weight : ndarray of shape (n,) or None
-        eval_set : list of (X, y) or None
-            A pair of the same objects as `X` and `y` is the training set.
-        fit_params : dict
-            Further arguments of ``estimator.fit``.
-        intercept : float or ndarray of shape (K,), default=None
-            Margin to start from; None fits it to `y`, which only arrays in memory allow.
-        n_threads : int or None, default=None
-            Threads of the objective; None is the number that the estimator was given.
+        included, link named. Each evaluation set is scored by the log loss unless other metrics are named; a pair of
+        the same objects as X and y is the training set. y are labels 0 to K - 1. An intercept of None is fitted to
+        them, which only arrays in memory allow; n_threads of None are those of the estimator.
         """
 
     @abc.abstractmethod
     def predict_margins(self, estimator: Any, X: Any, predict_params: dict[str, Any]) -> FloatArray:
-        """Margins of a fitted estimator, up to the best round where training stopped early.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-        X : array-like of shape (n, n_features)
-        predict_params : dict
-            Further arguments of ``estimator.predict``.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, K), of `margin_dtype`
-        """
+        """Margins of a fitted estimator, up to the best round where training stopped early."""
 
     @abc.abstractmethod
     def evals_result(self, estimator: Any) -> dict[str, dict[str, list[float]]]:
@@ -407,35 +321,10 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def stopping_arguments(self, estimator: Any, fit_params: dict[str, Any], patience: int) -> dict[str, Any]:
-        """Arguments of ``fit`` with which training stops early, if nothing asks for that yet.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-            A clone that belongs to the caller.
-        fit_params : dict
-            Arguments of ``fit`` so far; they are not changed.
-        patience : int
-            Rounds without a better score after which training stops.
-
-        Returns
-        -------
-        dict
-        """
+        """Arguments of ``fit`` with which training stops early, if nothing asks for that yet."""
 
     def check_fit_params(self, estimator: Any, fit_params: dict[str, Any]) -> None:
-        """Refuse arguments that ``fit`` of an estimator does not take.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-        fit_params : dict
-
-        Raises
-        ------
-        TypeError
-            If there is one.
-        """
+        """Refuse arguments that ``fit`` of an estimator does not take."""
         known = inspect.signature(estimator.fit).parameters
         passes_on = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
         if not passes_on and (unknown := sorted(set(fit_params) - set(known))):
@@ -460,21 +349,7 @@ class Adapter(abc.ABC):
     # For FocalClassifierCV
 
     def check_search(self, estimator: Any, patience: int | None, fit_params: dict[str, Any]) -> None:
-        """Refuse what keeps a search over folds from choosing the number of rounds.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-        patience : int or None
-            Rounds without a better score after which a fold stops; None for no early stopping.
-        fit_params : dict
-            Further arguments of ``estimator.fit``.
-
-        Raises
-        ------
-        ValueError
-            If the estimator or a callback stops early by itself, or rounds cannot be taken back from what it trains.
-        """
+        """Refuse what keeps a search over folds from choosing the number of rounds."""
         if asked := self._stopping(estimator, fit_params.get("callbacks")):
             raise ValueError(
                 f"the estimator stops early by itself ({asked[0]}): take that out and set early_stopping_rounds of "
@@ -496,19 +371,7 @@ class Adapter(abc.ABC):
     ) -> dict[str, Any]:
         """Arguments of ``fit`` that weigh one evaluation set, score it by the log loss alone and stop by that.
 
-        Parameters
-        ----------
-        estimator : classifier of the library
-            A clone that belongs to the caller: the log loss becomes its only metric.
-        n_classes : int
-        sample_weight : ndarray of shape (n,) or None
-            Weights of the evaluation set.
-        patience : int or None
-            Rounds without a lower log loss after which training stops.
-
-        Returns
-        -------
-        dict
+        The estimator is a clone that belongs to the caller; the log loss becomes its only metric.
         """
 
     @abc.abstractmethod
@@ -523,32 +386,11 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def booster_state(self, estimator: Any) -> dict[str, Any]:
-        """Take the booster out of a fitted estimator, for what is stored of it.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-
-        Returns
-        -------
-        dict
-            ``booster``, the library's own file as bytes, with all rounds, and plain data that the file does not hold.
-        """
+        """Return ``booster``, the library's own file as bytes, and plain data that the file does not hold."""
 
     @abc.abstractmethod
     def restore_booster(self, estimator: Any, state: dict[str, Any]) -> None:
-        """Give an estimator the booster that `booster_state` returned.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-        state : dict
-
-        Raises
-        ------
-        XGBoostError, LightGBMError
-            If the library does not read it.
-        """
+        """Give an estimator the booster that `booster_state` returned."""
 
     # For DaskFocalClassifier
 
@@ -559,21 +401,7 @@ class Adapter(abc.ABC):
     """Parameter of that one that the estimator for one machine does not have."""
 
     def local_estimator(self, estimator: Any) -> Any:
-        """Make an unfitted estimator for one machine with the parameters of the library's Dask estimator.
-
-        Parameters
-        ----------
-        estimator : Dask estimator of the library
-
-        Returns
-        -------
-        classifier of the library
-
-        Raises
-        ------
-        TypeError
-            If it is another kind of estimator.
-        """
+        """Make an unfitted estimator for one machine with the parameters of the library's Dask estimator."""
         if type(estimator).__name__ != self.cluster_class:
             raise TypeError(
                 f"estimator is a {type(estimator).__name__}, but on a cluster it has to be a {self.cluster_class}; "
@@ -594,64 +422,20 @@ class Adapter(abc.ABC):
         fit_params: dict[str, Any],
         start: dict[str, Any],
     ) -> None:
-        """Fit an estimator for one machine in place, through the library's Dask estimator.
+        """Fit an estimator for one machine in place, through the Dask estimator that was given, which is not touched.
 
-        Parameters
-        ----------
-        given : Dask estimator of the library
-            The user's own; it is not touched.
-        estimator : classifier of the library
-        client : distributed.Client
-        loss : BinaryFocalLoss or MulticlassFocalLoss
-        train : focal_boost.dask.Rows
-        eval_sets : list of focal_boost.dask.Rows, or None
-        fit_params : dict
-            Further arguments of ``fit``.
-        start : dict
-            ``intercept`` and ``n_threads`` of `fit_estimator`.
+        `train` and `eval_sets` are `focal_boost.dask.Rows`; `start` is intercept and n_threads of `fit_estimator`.
         """
 
     # For ONNX
 
     @abc.abstractmethod
     def onnx_trees(self, estimator: Any, n_features: int) -> tuple[Any, list[int]]:
-        """Trees of a fitted estimator as onnxmltools converts them, and the output that each of them adds to.
-
-        Parameters
-        ----------
-        estimator : classifier of the library
-        n_features : int
-
-        Returns
-        -------
-        trees : onnx.ModelProto
-        outputs : list of int
-
-        Raises
-        ------
-        ValueError
-            If there is something in it that ONNX trees do not have.
-        """
+        """Trees of a fitted estimator as onnxmltools converts them, and the output that each of them adds to."""
 
 
 def metric_on_probabilities(metric: Any, loss: Loss, wanted: str, is_fine: Callable[[Any], bool]) -> Any:
-    """Let a metric function of the user see probabilities, of class 1 if there are two, and check what it returns.
-
-    Parameters
-    ----------
-    metric : callable
-        ``metric(y_true, y_proba, ...)``
-    loss : BinaryFocalLoss or MulticlassFocalLoss
-    wanted : str
-        What the library takes, in words.
-    is_fine : callable
-        Whether a value is that.
-
-    Returns
-    -------
-    callable
-        The same of margins, and of whatever else it is given.
-    """
+    """Let a metric function of the user see probabilities, of class 1 if there are two, and check what it returns."""
     name = getattr(metric, "__name__", type(metric).__name__)
 
     def of_margins(y_true: AnyArray, margins: AnyArray, *rest: Any, **weighted: Any) -> Any:
