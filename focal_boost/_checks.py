@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from focal_boost._typing import FloatArray
 from focal_boost.kernels import is_device_array
 from focal_boost.kernels import numpy as host
 
@@ -97,7 +98,7 @@ def class_weight_values(alpha: Any, n_classes: int, *, binary: bool) -> tuple[An
     if values is None:
         return None, (1.0,) * n_classes
     if binary and isinstance(values, Real):
-        if not _is_number(values) or not 0 < values < 1:
+        if not _is_number(values) or not 0 < float(values) < 1:
             raise ValueError(
                 f"alpha={alpha!r} is not in (0, 1): a number weighs the positive class with alpha and the rest with "
                 "1 - alpha; for free weights pass the pair (w_0, w_1)"
@@ -364,7 +365,7 @@ def _plain_labels(labels: np.ndarray, name: str, *, as_strings: bool) -> np.ndar
     """Labels of an object array: none missing, of 64 bits at most, comparable, and numbers in an array of numbers."""
     first: dict[str, Any] = {}
     for row, label in enumerate(labels):
-        if _is_missing(label):
+        if is_missing(label):
             raise ValueError(f"{name} holds {label!r} in row {row}; {_DROP}")
         if isinstance(label, int) and not -(2**63) <= label < 2**64:
             raise ValueError(f"{name} holds {label:.6g}, which 64 bits do not hold: pass such labels as strings")
@@ -387,7 +388,7 @@ def _plain_labels(labels: np.ndarray, name: str, *, as_strings: bool) -> np.ndar
     return labels
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
     """Whether a label is None, NaN, NaT or the NA of pandas, which is neither equal to itself nor unequal."""
     unequal = label != label
     is_unequal = isinstance(unequal, (bool, np.bool_)) and bool(unequal)
@@ -461,8 +462,9 @@ def row_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> np.n
     """Weights of rows in double precision, of which not all are zero and single precision holds the largest."""
     if sample_weight is None:
         return None
-    weight = _numbers(sample_weight, name)
-    weight = weight_array(weight if weight.ndim else np.full(n, weight), n, name).astype(np.float64, copy=False)
+    given = _numbers(sample_weight, name)
+    weight: FloatArray = weight_array(given if given.ndim else np.full(n, given), n, name)
+    weight = weight.astype(np.float64, copy=False)
     total_weight(weight, name)
     largest = float(weight.max())
     if not _SMALLEST <= largest <= _LARGEST:
@@ -565,91 +567,3 @@ def per_eval_set(values: Any, n_sets: int, name: str) -> list[tuple[int, Any]]:
     else:
         raise ValueError(f"{name} is a {type(values).__name__}, not a list with one array for each pair of eval_set")
     return [(i, value) for i, value in items if value is not None]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Features
-
-
-def feature_table(X: Any, name: str, estimator: Any) -> Any:
-    """Features as both libraries take them: data frames as they are, all else as arrays or sparse matrices."""
-    check_readable(X, name)
-    kind = f"{type(X).__module__}.{type(X).__qualname__}"
-    if (hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")) and len(getattr(X, "shape", ())) == 2:
-        if not all(X.shape):
-            what, wanted = ("feature(s)", "column") if X.shape[0] else ("sample(s)", "row")
-            raise ValueError(f"Found data frame with 0 {what} ({name} has shape {X.shape}); pass at least one {wanted}")
-        return X
-    if not hasattr(X, "ndim"):
-        X = np.asarray(X)
-    if X.ndim < 2:  # check_array would print it
-        raise ValueError(
-            f"Expected 2D array, got {'1D' if X.ndim else 'scalar'} array instead: {name} is a {kind} of shape "
-            f"{X.shape}. Reshape your data to a row a sample: {name}.reshape(-1, 1) if it is one feature"
-        )
-    dtype = getattr(X, "dtype", None)
-    if getattr(dtype, "kind", "") == "c":  # here too
-        raise ValueError(
-            f"Complex data not supported: {name} has dtype {dtype}; pass real and imaginary parts as columns"
-        )
-    if getattr(dtype, "kind", "") == "O" and not scipy.sparse.issparse(X):
-        X = np.where(np.frompyfunc(_is_missing, 1, 1)(X).astype(bool), np.nan, X)
-    X = check_array(X, accept_sparse=("csr", "csc"), ensure_all_finite=False, estimator=estimator, input_name=name)
-    if not X.dtype.isnative:  # the bytes of which XGBoost reads in the order of the machine
-        X = X.astype(X.dtype.newbyteorder("="))
-    if X.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {X.dtype}, but features are numbers: convert them, for instance to float64")
-    if not scipy.sparse.issparse(X):
-        return X
-    # LightGBM predicts on sparse matrices, not on SciPy's newer sparse arrays, and not on whole numbers in them. Values
-    # that are floats already are shared.
-    X = scipy.sparse.csr_matrix(X)
-    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
-
-
-_SIZES = ("8", "16", "32", "64")
-_INTEGERS = [f"{kind}{size}" for kind in ("Int", "UInt") for size in _SIZES]
-_NUMBERS = {"Boolean", "Float32", "Float64", *_INTEGERS, "bool", "float", "double", *map(str.lower, _INTEGERS)}
-
-
-def check_columns(X: Any, library: str, taken: set[str], categories: str) -> None:
-    """Refuse columns of a data frame that a library does not take: some end the process, some say nothing of use.
-
-    `taken` holds kinds of columns: "number" (bool included), "category", "category of floats", and "arrow number" (of
-    pandas, in Arrow's layout) and "arrow category" (of polars or Arrow); `categories` says which it takes.
-    """
-    for name, dtype, kind in _column_kinds(X):
-        if kind not in taken:
-            raise ValueError(
-                f"column {name!r} of X has dtype {dtype}, but {library} takes numbers, bool, and {categories}: encode "
-                "it, or leave it out"
-            )
-
-
-def _column_kinds(X: Any) -> list[tuple[Any, Any, str | None]]:
-    """Name, dtype and kind of each column, None where no library takes it. Of other data frames nothing is known."""
-    if hasattr(X, "iloc"):  # pandas
-        return [(name, dtype, _pandas_kind(dtype)) for name, dtype in X.dtypes.items()]
-    module = type(X).__module__.partition(".")[0]
-    if module == "polars":
-        columns = list(X.collect_schema().items())
-    elif module == "pyarrow":
-        columns = [(one.name, one.type) for one in X.schema]
-    else:
-        return []
-    return [(name, dtype, _arrow_kind(str(dtype))) for name, dtype in columns]
-
-
-def _pandas_kind(dtype: Any) -> str | None:
-    if str(dtype) == "category":
-        return "category of floats" if dtype.categories.dtype.kind == "f" else "category"
-    if hasattr(dtype, "pyarrow_dtype"):
-        return "arrow number" if str(dtype.pyarrow_dtype) in _NUMBERS else None
-    # Other extension types (nullable numbers, sparse ones) are taken as their numbers are.
-    return "number" if getattr(dtype, "kind", "O") in "biuf" else None
-
-
-def _arrow_kind(dtype: str) -> str | None:
-    if dtype in _NUMBERS:
-        return "number"
-    return "arrow category" if dtype.startswith(("Categorical", "Enum", "dictionary<")) else None

@@ -16,11 +16,14 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from focal_boost._adapter import library_of
 
-__all__ = ["TRUSTED", "load", "save", "with_booster", "without_booster"]
+__all__ = ["TRUSTED", "Saved", "load", "save", "with_booster", "without_booster"]
 
 TRUSTED = (
     "focal_boost.classifier.FocalClassifier",
@@ -205,3 +208,92 @@ def with_booster(stored: dict[str, Any]) -> Any:
         raise ValueError(f"the booster of a stored model is a {type(booster).__name__}, not bytes")
     library_of(estimator).restore_booster(estimator, stored)
     return estimator
+
+
+class Saved(BaseEstimator):
+    """The part of an estimator that is about files and pickles: its booster is stored as the library's own file."""
+
+    estimator_: Any
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that `load` reads without pickle, by the extra ``save`` (skops).
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Overwritten if it exists, in one step: whoever reads it meets the old file or the new one, never a part.
+
+        Raises
+        ------
+        ValueError
+            If the model holds something that `load` would refuse: callbacks, functions, classes of one's own.
+        ImportError
+            If skops is not installed.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        focal_boost.save : The same for a Pipeline or another estimator with such a model in it.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from pathlib import Path
+        >>> from lightgbm import LGBMClassifier
+        >>> from focal_boost import FocalClassifier
+        >>> X, y = np.arange(100.0)[:, None], np.repeat(["no", "yes"], 50)
+        >>> model = FocalClassifier(LGBMClassifier(n_estimators=5, verbosity=-1)).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(Path(folder, "model.focal"))
+        ...     loaded = FocalClassifier.load(Path(folder, "model.focal"))
+        >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model that `save` wrote: fitted, and ready to be trained again.
+
+        Parameters
+        ----------
+        path : str or PathLike
+
+        Returns
+        -------
+        FocalClassifier
+            With the same margins and probabilities, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one that `save` wrote, is damaged, holds a type that is not trusted or a model of
+            another class, or comes from focal_boost 0.1.0.
+        ImportError
+            If skops or the library of its booster is not installed.
+        OSError
+            If the file cannot be read.
+
+        See Also
+        --------
+        focal_boost.load : Reads what `focal_boost.save` wrote, whatever it is; what a file can do stands there.
+        """
+        model = load(path)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"{os.fspath(path)!r} holds a {type(model).__name__}, not a {cls.__name__}: use focal_boost.load"
+            )
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "estimator_" in state:
+            state["estimator_"] = without_booster(self.estimator_)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "estimator_" in state:
+            state = {**state, "estimator_": with_booster(state["estimator_"])}
+        super().__setstate__(state)

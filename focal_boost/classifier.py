@@ -10,15 +10,13 @@ import os
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from sklearn.utils import _safe_indexing, check_random_state, compute_sample_weight
+from sklearn.base import ClassifierMixin, clone
+from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost._adapter import LIBRARIES, Adapter, library_of
@@ -29,11 +27,19 @@ from focal_boost._checks import (
     classes_and_codes,
     eval_labels,
     eval_pairs,
-    feature_table,
-    per_eval_set,
     row_weights,
 )
-from focal_boost._saving import load, save, with_booster, without_booster
+from focal_boost._features import feature_table
+from focal_boost._saving import Saved, load
+from focal_boost._training import (
+    Training,
+    check_fraction,
+    check_per_row,
+    check_rows,
+    check_weighted_classes,
+    n_outputs,
+    totals,
+)
 from focal_boost._typing import AnyArray, FloatArray, Hessian
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
@@ -56,11 +62,8 @@ _FIT_ARGUMENTS = (
     *("base_margin", "base_margin_eval_set", "feature_weights", "sample_weight_eval_set", "verbose", "xgb_model"),
 )
 
-# Rounds without a better score after which training stops if validation_fraction alone asks for it.
-_PATIENCE = 50
 
-
-class FocalClassifier(ClassifierMixin, BaseEstimator):
+class FocalClassifier(ClassifierMixin, Saved):
     """Gradient-boosted trees trained with focal loss, answering with class probabilities.
 
     Parameters
@@ -233,33 +236,33 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
 
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any, groups: Any, fit_params: dict[str, Any]
-    ) -> _Training:
+    ) -> Training:
         """Check all that `fit` is given, and make of it what the library trains on."""
         if y is None:
             raise ValueError("FocalClassifier requires y to be passed, but the target y is None")
-        _check_fraction(self.validation_fraction, groups)
+        check_fraction(self.validation_fraction, groups)
         library, inner = self._clone_estimator()
         fit_params = dict(fit_params)
         given = eval_pairs(eval_set, fit_params)
         seen = type(self)(**self.get_params(deep=False))  # scikit-learn notes on it what X looks like
         table = seen._features(X, inner, reset=True)
         classes, codes = classes_and_codes(y)
-        _check_rows("y", len(codes), "X", table)
+        check_rows("y", len(codes), "X", table)
         if codes.ndim == 2 and not library.takes_label_columns:
             raise ValueError(
                 f"y has shape {codes.shape}, but {library.title} trains one label a row: train a model a label with "
                 "sklearn.multioutput.MultiOutputClassifier(FocalClassifier(...)), or pass an XGBClassifier"
             )
         weight = row_weights(sample_weight, len(codes))
-        loss = self._make_loss(classes, _totals(codes, weight))
+        loss = self._make_loss(classes, totals(codes, weight))
         weight = self._combine_weights(inner, classes[codes] if codes.ndim == 1 else codes, weight)
         seen._replace_earlier_model(fit_params, library, loss, classes)
         pairs = None if given is None else seen._encoded_pairs(given, X, y, table, codes, classes, inner)
-        _check_per_row(fit_params, library, _n_outputs(classes), len(codes), pairs or [])
-        training = _Training(library, inner, loss, classes, table, codes, weight, pairs, fit_params)
+        check_per_row(fit_params, library, n_outputs(classes), len(codes), pairs or [])
+        training = Training(library, inner, loss, classes, table, codes, weight, pairs, fit_params)
         if self.validation_fraction is not None and not pairs:
             training = training.with_rows_held_out(float(self.validation_fraction), groups)
-        _check_weighted_classes(training.weight, classes, training.codes)
+        check_weighted_classes(training.weight, classes, training.codes)
         return training
 
     def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
@@ -284,7 +287,7 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             )
         X = self._features(X, self.estimator_, reset=False)
         name = library.margins_argument
-        check_start_margins(predict_params.get(name), X.shape[0], _n_outputs(self.classes_), name)
+        check_start_margins(predict_params.get(name), X.shape[0], n_outputs(self.classes_), name)
         margins: FloatArray = library.predict_margins(self.estimator_, X, predict_params)
         return margins
 
@@ -340,89 +343,6 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         """Number of boosting rounds that predictions are made of: up to the best where training stopped early."""
         check_is_fitted(self)
         return library_of(self.estimator_).n_rounds(self.estimator_)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that `load` reads without pickle, by the extra ``save`` (skops).
-
-        Parameters
-        ----------
-        path : str or PathLike
-            Overwritten if it exists, in one step: whoever reads it meets the old file or the new one, never a part.
-
-        Raises
-        ------
-        ValueError
-            If the model holds something that `load` would refuse: callbacks, functions, classes of one's own.
-        ImportError
-            If skops is not installed.
-        OSError
-            If the file cannot be written.
-
-        See Also
-        --------
-        focal_boost.save : The same for a Pipeline or another estimator with such a model in it.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np
-        >>> from pathlib import Path
-        >>> from lightgbm import LGBMClassifier
-        >>> from focal_boost import FocalClassifier
-        >>> X, y = np.arange(100.0)[:, None], np.repeat(["no", "yes"], 50)
-        >>> model = FocalClassifier(LGBMClassifier(n_estimators=5, verbosity=-1)).fit(X, y)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(Path(folder, "model.focal"))
-        ...     loaded = FocalClassifier.load(Path(folder, "model.focal"))
-        >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
-        True
-        """
-        check_is_fitted(self)
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a model that `save` wrote: fitted, and ready to be trained again.
-
-        Parameters
-        ----------
-        path : str or PathLike
-
-        Returns
-        -------
-        FocalClassifier
-            With the same margins and probabilities, bit for bit.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one that `save` wrote, is damaged, holds a type that is not trusted or a model of
-            another class, or comes from focal_boost 0.1.0.
-        ImportError
-            If skops or the library of its booster is not installed.
-        OSError
-            If the file cannot be read.
-
-        See Also
-        --------
-        focal_boost.load : Reads what `focal_boost.save` wrote, whatever it is; what a file can do stands there.
-        """
-        model = load(path)
-        if not isinstance(model, cls):
-            raise ValueError(
-                f"{os.fspath(path)!r} holds a {type(model).__name__}, not a {cls.__name__}: use focal_boost.load"
-            )
-        return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "estimator_" in state:
-            state["estimator_"] = without_booster(self.estimator_)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if "estimator_" in state:
-            state = {**state, "estimator_": with_booster(state["estimator_"])}
-        super().__setstate__(state)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
@@ -522,18 +442,15 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
         self._check_class_weight(class_weight)
         inner.set_params(class_weight=None)
         by_class: AnyArray = compute_sample_weight(class_weight, y)
-        self._warn_of_class_weight(class_weight)
         return by_class if weight is None else weight * by_class
 
     def _check_class_weight(self, class_weight: Any) -> None:
+        """Refuse class weights of the estimator beside alpha, and say what they do without it."""
         if self.alpha is not None:
             raise ValueError(
                 f"class weights are given twice, by alpha={self.alpha!r} and by class_weight={class_weight!r} of the "
                 "estimator: keep alpha, which predict_proba undoes, and leave class_weight None"
             )
-
-    @staticmethod
-    def _warn_of_class_weight(class_weight: Any) -> None:
         warnings.warn(
             f"class_weight={class_weight!r} of the estimator multiplies the row weights, so predict_proba gives the "
             "probabilities of rows weighted so; use alpha={label: weight} or alpha='balanced' instead, which "
@@ -562,105 +479,9 @@ class FocalClassifier(ClassifierMixin, BaseEstimator):
             labels = eval_labels(pair[1], codes.shape, i)
             check_known(labels.ravel(), known, i)
             features = self._features(pair[0], estimator, reset=False, name=f"X of eval_set[{i}]")
-            _check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
+            check_rows(f"y of eval_set[{i}]", len(labels), "its X", features)
             pairs.append((features, np.searchsorted(known, labels)))
         return pairs
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What `fit` has made of its arguments before the first round."""
-
-    library: Adapter
-    estimator: Any
-    loss: BinaryFocalLoss | MulticlassFocalLoss
-    classes: Any
-    X: Any
-    codes: NDArray[np.int64]
-    weight: NDArray[np.float64] | None
-    eval_set: list[tuple[Any, NDArray[np.int64]]] | None
-    fit_params: dict[str, Any]
-
-    def with_rows_held_out(self, fraction: float, groups: Any) -> _Training:
-        """The same with a part of the rows as evaluation set, which stops training early."""
-        library = self.library
-        held, kept = _split(self.codes, fraction, groups, getattr(self.estimator, "random_state", None))
-        lost = sorted(set(self.codes.ravel().tolist()) - set(self.codes[kept].ravel().tolist()))
-        if lost:
-            raise ValueError(
-                f"validation_fraction={fraction!r} holds out all rows of {np.ravel(self.classes)[lost].tolist()}, "
-                "which are in one group: pass an eval_set"
-            )
-        fit_params = library.stopping_arguments(self.estimator, self.fit_params, _PATIENCE)
-        if self.weight is not None:
-            fit_params[library.eval_weights_argument] = [self.weight[held]]
-        name = library.margins_argument
-        if fit_params.get(name) is not None:
-            margins = np.asarray(fit_params[name])
-            if len(margins) != len(self.codes):
-                raise ValueError(
-                    f"{name} has shape {margins.shape}, which does not say what belongs to the {len(self.codes)} rows "
-                    "of which validation_fraction holds some out: pass one row of margins for each"
-                )
-            fit_params.update({name: margins[kept], library.eval_margins_argument: [margins[held]]})
-        return replace(
-            self,
-            X=_safe_indexing(self.X, kept),
-            codes=self.codes[kept],
-            weight=None if self.weight is None else self.weight[kept],
-            eval_set=[(_safe_indexing(self.X, held), self.codes[held])],
-            fit_params=fit_params,
-        )
-
-
-def _check_fraction(fraction: Any, groups: Any) -> None:
-    if fraction is None and groups is not None:
-        raise ValueError("groups say which rows validation_fraction may not divide, but that is None: set it, e.g. 0.1")
-    share = by_position(fraction)
-    if share is not None and (isinstance(share, bool) or not isinstance(share, Real) or not 0 < float(share) < 1):
-        raise ValueError(
-            f"validation_fraction={fraction!r} is not a number between 0 and 1; 0.1 holds out a tenth of the rows for "
-            "early stopping, None holds out nothing"
-        )
-
-
-def _split(
-    codes: NDArray[np.int64], fraction: float, groups: Any, seed: Any
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to hold out and to train on: of each class its share, but none of a class that has only one row."""
-    if isinstance(seed, np.random.Generator):
-        seed = int(seed.integers(2**31))
-    random_state = check_random_state(0 if seed is None else seed)
-    rows = np.arange(len(codes))
-    try:
-        if groups is not None:
-            held = _grouped(codes, fraction, groups, random_state)
-        else:
-            single = codes.ndim == 1 and np.bincount(codes)[codes] == 1
-            several = rows[~single] if codes.ndim == 1 else rows
-            strata = codes[several] if codes.ndim == 1 else None
-            held = train_test_split(several, test_size=fraction, stratify=strata, random_state=random_state)[1]
-    except ValueError as error:
-        raise ValueError(
-            f"validation_fraction={fraction!r} cannot be held out of {len(codes)} rows: {error}; choose another "
-            "fraction, or pass an eval_set"
-        ) from error
-    held = np.sort(held)
-    return held, np.setdiff1d(rows, held)
-
-
-def _grouped(codes: NDArray[np.int64], fraction: float, groups: Any, random_state: Any) -> NDArray[np.int64]:
-    groups = np.asarray(groups)
-    if groups.shape != codes.shape[:1]:
-        raise ValueError(f"groups has shape {groups.shape}, but there are {len(codes)} rows: pass one group a row")
-    n_folds = min(20, len(np.unique(groups)))
-    strata = codes if codes.ndim == 1 else np.zeros(len(codes), dtype=np.int64)
-    counts = np.bincount(strata)
-    # Classes with fewer rows than there are folds cannot be in each.
-    strata = np.where(counts[strata] < n_folds, counts.argmax(), strata)
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state).split(codes, strata, groups)
-    n_held = min(max(1, round(fraction * n_folds)), n_folds - 1)
-    return np.concatenate([test for _, test in folds][:n_held])
 
 
 def _shared(own: Any, copied: Any) -> Any:
@@ -679,51 +500,6 @@ def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:
 
 def _as_list(classes: Any) -> Any:
     return np.asarray(classes).tolist()
-
-
-def _check_per_row(fit_params: dict[str, Any], library: Adapter, n_outputs: int, n: int, pairs: list[Any]) -> None:
-    """Check weights and margins that go to the library under its own names."""
-    name = library.margins_argument
-    check_start_margins(fit_params.get(name), n, n_outputs, name)
-    name = library.eval_weights_argument
-    for i, weight in per_eval_set(fit_params.get(name), len(pairs), name):
-        row_weights(weight, len(pairs[i][1]), f"{name}[{i}]")
-    name = library.eval_margins_argument
-    for i, margins in per_eval_set(fit_params.get(name), len(pairs), name):
-        check_start_margins(margins, len(pairs[i][1]), n_outputs, f"{name}[{i}]")
-
-
-def _check_rows(name: str, n: int, other: str, X: Any) -> None:
-    rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    if rows != n:
-        raise ValueError(f"{name} has {n} labels, but {other} has {rows} rows: pass one label a row")
-
-
-def _totals(codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """Sum of the weights of each class; where there are several labels a row, that of all rows."""
-    if codes.ndim == 2:
-        return np.atleast_1d(len(codes) if weight is None else weight.sum())
-    return np.bincount(codes, weights=weight)
-
-
-def _check_weighted_classes(weight: np.ndarray | None, classes: Any, codes: np.ndarray) -> None:
-    """A class all of whose rows have weight zero is as good as not there; two must be."""
-    if weight is None:
-        return
-    if codes.ndim == 2:
-        kept = np.unique(codes[weight > 0])
-    else:
-        kept = classes[np.bincount(codes, weights=weight, minlength=len(classes)) > 0]
-    if len(kept) < 2:
-        raise ValueError(
-            f"sample_weight leaves rows of only one class, {kept.tolist()}: a classifier needs rows with a weight "
-            "above 0 of at least two classes"
-        )
-
-
-def _n_outputs(classes: Any) -> int:
-    """Margins of a row: one for two classes or for each label that is yes or no, else one for each class."""
-    return len(classes) if isinstance(classes, list) or len(classes) > 2 else 1
 
 
 def _takes_labels(estimator: Any) -> bool:

@@ -41,8 +41,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from focal_boost._adapter import Adapter, library_of
 from focal_boost._checks import check_known, check_several, class_labels, eval_pairs, weight_array
+from focal_boost._training import check_weighted_classes
 from focal_boost._typing import AnyArray, FloatArray, Hessian
-from focal_boost.classifier import Alpha, FocalClassifier, Gamma, _check_weighted_classes
+from focal_boost.classifier import Alpha, FocalClassifier, Gamma
 
 __all__ = ["DaskFocalClassifier"]
 
@@ -189,7 +190,7 @@ class DaskFocalClassifier(FocalClassifier):
             if not eval_totals.any():
                 raise ValueError(f"the weights of eval_set[{i}] are zero in every row: at least one row must count")
         by_class = self._pop_class_weight(inner, classes, counts)
-        _check_weighted_classes(totals * by_class, classes, np.arange(len(classes)))
+        check_weighted_classes(totals * by_class, classes, np.arange(len(classes)))
         intercept = loss.fit_intercept_only(np.arange(len(classes)), totals * by_class)
         for rows in sets:
             rows.encode(classes, by_class if rows is train else np.ones(len(classes)))
@@ -372,7 +373,6 @@ class DaskFocalClassifier(FocalClassifier):
         if class_weight is None:
             return np.ones(len(classes))
         self._check_class_weight(class_weight)
-        self._warn_of_class_weight(class_weight)
         inner.set_params(class_weight=None)
         if class_weight == "balanced":
             by_share: FloatArray = counts.sum() / (len(classes) * counts)

@@ -33,7 +33,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import draw, real
 
 from focal_boost import FocalClassifier
-from focal_boost.classifier import _split
+from focal_boost._training import split
 
 
 def lightgbm(**params):
@@ -586,7 +586,7 @@ def test_rows_held_out_stop_training_as_an_eval_set_of_them_does(make, n_classes
     model = FocalClassifier(make(n_estimators=200, learning_rate=0.3), **HELD_OUT)
     model.fit(*table, **start, groups=np.arange(1200))
     fitted = model.estimator_
-    held = _split(table.y, 0.25, np.arange(1200), None)[0]
+    held = split(table.y, 0.25, np.arange(1200), None)[0]
     kept = np.setdiff1d(np.arange(1200), held)
     assert 290 < len(held) < 310
     names = ["eval_sample_weight", "eval_init_score"]
@@ -611,14 +611,14 @@ def test_rows_held_out_stop_training_as_an_eval_set_of_them_does(make, n_classes
 @each_booster
 def test_rows_held_out_are_of_each_class_its_share_and_reproducible(make):
     y = np.repeat([0, 1, 2, 3], [9000, 900, 99, 1])
-    held, kept = _split(y, 0.1, None, None)
+    held, kept = split(y, 0.1, None, None)
     assert sorted([*held, *kept]) == list(range(10_000))
     np.testing.assert_allclose(np.bincount(y[held], minlength=4), [900, 90, 10, 0], atol=1)
-    np.testing.assert_array_equal(_split(y, 0.1, None, None)[0], held)
+    np.testing.assert_array_equal(split(y, 0.1, None, None)[0], held)
     for seed in (1, np.random.RandomState(1), np.random.default_rng(1)):
-        assert set(_split(y, 0.1, None, seed)[0]) != set(held)
+        assert set(split(y, 0.1, None, seed)[0]) != set(held)
     groups = np.random.default_rng(0).integers(0, 50, 10_000)
-    held, kept = _split(np.where(y > 1, 1, y), 0.2, groups, 0)
+    held, kept = split(np.where(y > 1, 1, y), 0.2, groups, 0)
     assert not set(groups[held]) & set(groups[kept])
     assert 1500 < len(held) < 2500
     table = draw(800)

@@ -8,7 +8,19 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["_config", "classifier", "lightgbm.objective", "losses", "model_selection", "onnx", "xgboost.objective"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_config",
+        "_saving",
+        "classifier",
+        "lightgbm.objective",
+        "losses",
+        "model_selection",
+        "onnx",
+        "xgboost.objective",
+    ],
+)
 def test_examples(name):
     if name == "onnx":
         pytest.importorskip("onnxmltools", reason="onnxmltools is not installed")

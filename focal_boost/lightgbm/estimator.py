@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
 from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
-from focal_boost._checks import check_columns, check_n_threads
+from focal_boost._checks import check_n_threads
+from focal_boost._features import check_columns
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.lightgbm.objective import DEVICE_NAMES, FocalObjective, given_threads, keep_parameters
 from focal_boost.lightgbm.text import link_of

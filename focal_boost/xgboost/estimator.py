@@ -13,7 +13,7 @@ import numpy as np
 import xgboost
 
 from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
-from focal_boost._checks import check_columns
+from focal_boost._features import check_columns
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.xgboost.objective import FocalObjective, mean_over_workers
 from focal_boost.xgboost.rounds import Rounds
