@@ -439,9 +439,9 @@ class FocalClassifier(ClassifierMixin, Saved):
         class_weight = getattr(inner, "class_weight", None)
         if class_weight is None:
             return weight
+        by_class: AnyArray = compute_sample_weight(class_weight, y)
         self._check_class_weight(class_weight)
         inner.set_params(class_weight=None)
-        by_class: AnyArray = compute_sample_weight(class_weight, y)
         return by_class if weight is None else weight * by_class
 
     def _check_class_weight(self, class_weight: Any) -> None:
