@@ -697,9 +697,16 @@ FEATURES_ROWS = [
             ("periods", pd.Series(pd.PeriodIndex(dates(), freq="Y")), BOTH),
         ]
     ),
-    fit("a polars frame with categories", ("'b'.*Categorical", "encode it"), X=with_column(CATEGORICAL, "polars")),
     fit(
-        "categories without enable_categorical", ("'b'.*category", "enable_categorical"), libraries=XGB, X=categories()
+        "a polars frame with categories",
+        ("b.*Categorical|Categorical.*b", "encode it|Use `polars.Enum`"),
+        X=with_column(CATEGORICAL, "polars"),
+    ),
+    fit(
+        "categories without enable_categorical",
+        ("'b'.*category", "enable_categorical"),
+        lambda library: {"estimator": estimator(library, enable_categorical=False), "X": categories()},
+        libraries=XGB,
     ),
     fit(
         "categories that are floats",
