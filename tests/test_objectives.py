@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import warnings
 
 import lightgbm as lgb
@@ -11,7 +13,7 @@ import pytest
 import xgboost as xgb
 from libraries import LIBRARIES, each_library, make_loss, predict_elsewhere
 from scipy.special import expit, softmax
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, log_loss
 from tables import draw, draw_rare
 
 from focal_boost import BinaryFocalLoss, FocalClassifier
@@ -496,3 +498,89 @@ def test_labels_that_are_no_classes_are_refused_before_any_tree(library):
     _, objective = start(library, 2, table)
     with pytest.raises(ValueError, match=r"y_true holds 2.*\[0, 1\]"):
         library.train(objective, library.data(table.X, table.y * 2), 3)
+
+
+#
+# What is passed for an objective or a metric by mistake, and what is not ours
+
+
+def test_importing_the_room_changes_nothing_in_lightgbm():
+    script = (
+        "import lightgbm; before = dict(vars(lightgbm.Booster)); import focal_boost.lightgbm;"
+        "assert dict(vars(lightgbm.Booster)) == before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_labels_and_weights_set_in_a_lightgbm_dataset_are_seen():
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.normal(size=(200, 3)), np.arange(200) % 2, rng.random(200)
+    objective = LIBRARIES[0].Objective(make_loss(2), n_threads=1)
+    data = lgb.Dataset(X, y, weight=weight).construct()
+    objective(np.zeros(200), data)
+    data.set_field("label", 1 - y).set_field("weight", 2 * weight)
+    for found, expected in zip(
+        objective(np.zeros(200), data), objective(1 - y, np.zeros(200), (2 * weight).astype(np.float32)), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_a_loss_or_the_other_librarys_objective_is_refused(library):
+    X, y = np.random.default_rng(0).normal(size=(100, 3)), np.arange(100) % 2
+    loss = make_loss(2)
+    (other,) = (one for one in LIBRARIES if one is not library)
+    native = {
+        "xgboost": lambda objective: xgb.train({}, xgb.DMatrix(X, y), 2, obj=objective),
+        "lightgbm": lambda objective: lgb.train({"objective": objective, "verbosity": -1}, lgb.Dataset(X, y), 2),
+    }[library.name]
+    with pytest.raises(TypeError, match=r"a loss is no objective.*FocalObjective\(loss\)"):
+        native(loss)
+    with pytest.raises(TypeError, match=r"a loss is no objective.*FocalObjective\(loss\)"):
+        library.classifier(objective=loss, **library.quiet).fit(X, y)
+    with pytest.raises(TypeError, match=rf"another library's: pass focal_boost.{library.name}.FocalObjective"):
+        native(other.Objective(loss))
+
+
+def positive_share(y_true, y_proba):
+    """Greater is better, but the name does not say so; it falls from round to round."""
+    positive_share.calls += 1
+    return float(positive_share.calls)
+
+
+def test_xgboost_stops_at_the_largest_score_and_warns_where_it_minimised_in_vain():
+    table, valid = draw(600), draw(300, seed=1)
+    pair = {"eval_set": [(valid.X, valid.y)], "verbose": False}
+    rounds = {}
+    for metric in (average_precision_score, "aucpr"):
+        estimator = xgb.XGBClassifier(n_estimators=60, early_stopping_rounds=5, eval_metric=metric, n_jobs=1)
+        model = FocalClassifier(estimator).fit(table.X, table.y, **pair)
+        assert model.estimator_.early_stopping_rounds == 5
+        rounds[metric] = model.n_rounds_
+        scores = list(model.evals_result_["validation_0"].values())[-1]
+        assert model.n_rounds_ == np.argmax(scores) + 1
+    assert rounds[average_precision_score] > 1
+    positive_share.calls = 0
+    estimator = xgb.XGBClassifier(n_estimators=20, early_stopping_rounds=3, eval_metric=positive_share, n_jobs=1)
+    with pytest.warns(UserWarning, match="lowest value of positive_share.*maximize=True"):
+        FocalClassifier(estimator).fit(table.X, table.y, **pair)
+
+
+def test_metrics_of_the_wrong_kind_say_what_is_wanted():
+    table = draw(200)
+    pair = {"eval_set": [(table.X, table.y)]}
+    light = FocalClassifier(LIBRARIES[0].classifier(n_estimators=2, **LIBRARIES[0].quiet))
+    with pytest.raises(TypeError, match=r"eval_metric=log_loss takes \d arguments.*\(name, value, whether larger"):
+        light.fit(table.X, table.y, **pair, eval_metric=log_loss)
+    with pytest.raises(TypeError, match=r"returned 0.5, but it has to return \(name, value"):
+        light.fit(table.X, table.y, **pair, eval_metric=lambda y, p: 0.5)
+    for metric, error, what in [
+        (lambda y, p: ("name", 0.5), TypeError, "has to return one number"),
+        ("posterior_log_loss", ValueError, "names a metric that XGBoost does not have"),
+    ]:
+        with pytest.raises(error, match=what):
+            FocalClassifier(xgb.XGBClassifier(n_estimators=2, eval_metric=metric)).fit(
+                table.X, table.y, **pair, verbose=False
+            )
+    with pytest.raises(TypeError, match=r"early_stopping_rounds.*pass XGBClassifier\(early_stopping_rounds=...\)"):
+        FocalClassifier(xgb.XGBClassifier()).fit(table.X, table.y, **pair, early_stopping_rounds=5)
