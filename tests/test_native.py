@@ -19,7 +19,7 @@ import pytest
 from focal_boost import BinaryFocalLoss, MulticlassFocalLoss, show_config
 from focal_boost.kernels import numpy as plain
 from focal_boost.kernels.parameters import Parameters
-from focal_boost.kernels.tables import block
+from focal_boost.kernels.tables import parts
 
 pytest.importorskip("focal_boost.kernels._native", reason="installed without the compiled extension")
 from focal_boost.kernels import _native
@@ -244,17 +244,21 @@ def changed(values, place, value):
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_parameters_that_are_not_a_block_are_refused(monkeypatch, k):
+def test_tables_that_lie_elsewhere_are_refused(monkeypatch, k):
     z, parameters = margins(10, k), make(k)
-    whole, places = block(parameters), 4 * parameters.n_classes
-    table = int(whole[places])
-    wrong = [whole[:n] for n in (0, places, table, table + 4, len(whole) - 1)]
-    wrong += [whole.astype(np.float32), whole[np.newaxis], whole.repeat(2)[::2]]
-    wrong += [changed(whole, places, value) for value in (-1.0, 1e9, 1e300, np.nan, np.inf, len(whole) - 1.0)]
+    head, tables = parts(parameters)
+    places = 4 * parameters.n_classes
+    table = int(head[places])
+    wrong = [(head[:n], tables) for n in (0, places, len(head) - 1)]
+    wrong += [(head, tables[:n]) for n in (0, table, table + 4, len(tables) - 1)]
+    for change in (lambda x: x.astype(np.float32), lambda x: x[np.newaxis], lambda x: x.repeat(2)[::2]):
+        wrong += [(change(head), tables), (head, change(tables))]
+    beyond = (-1.0, 1e9, 1e300, np.nan, np.inf, len(tables) - 1.0)
+    wrong += [(changed(head, places, value), tables) for value in beyond]
     # How many cells a table has.
-    wrong += [changed(whole, table + 2, value) for value in (-1e9, 0.0, 1e9, np.nan)]
+    wrong += [(head, changed(tables, table + 2, value)) for value in (-1e9, 0.0, 1e9, np.nan)]
     for values in wrong:
-        monkeypatch.setattr(compiled, "block", lambda _, values=values: values)
+        monkeypatch.setattr(compiled, "parts", lambda _, values=values: values)
         with pytest.raises(ValueError, match="parameters"):
             derivatives(compiled, z, parameters)
 
