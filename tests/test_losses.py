@@ -101,7 +101,7 @@ def swapped_bytes(z):
 def assert_rounded(case, single, double):
     """The results in single precision are those in double precision, rounded.
 
-    With the logit link and several classes compiled kernels solve as exactly as the outputs hold, which may be the number
+    With the logit link and several classes compiled kernels solve as exactly as the outputs hold: it may be the number
     beside. Kernels for a GPU compute in single precision there, exact to 2**-20.
     """
     rounded = np.asarray(double).astype(np.float32)
