@@ -448,3 +448,11 @@ def test_losses_use_the_compiled_kernels(link):
     z = margins(50, 3)
     loss = MulticlassFocalLoss(3, 2.0, np.linspace(0.5, 1.5, 3), link=link)
     np.testing.assert_array_equal(loss.gradient_hessian(labels(z), z), derivatives(compiled, z, make(3, link)))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1", 1), ("1,4", 1), ("100000", None), ("0", None), ("many", None)])
+def test_threads_go_by_omp_num_threads(monkeypatch, limit, expected):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    available = _native.cpu_count()
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert _native.cpu_count() == (expected or available)

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -60,55 +61,78 @@ constexpr Index kElementsPerThread = 65536;
 constexpr Index kElementsPerChunk = 16384;
 
 Index available_cpus() {
+    Index available = std::max(1u, std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) available = CPU_COUNT(&set);
 #endif
-    return std::max(1u, std::thread::hardware_concurrency());
+    // What the boosters go by too; a list of numbers has that of the outermost level first.
+    const char* limit = std::getenv("OMP_NUM_THREADS");
+    const Index wanted = limit != nullptr ? std::strtol(limit, nullptr, 10) : 0;
+    return wanted > 0 ? std::min(wanted, available) : available;
 }
 
 Index thread_count(Index elements, long requested) {
     return std::max<Index>(1, std::min(requested > 0 ? requested : available_cpus(), elements / kElementsPerThread));
 }
 
+/// Rows that several threads take in chunks. Threads share it with the caller, who does not wait for those that come
+/// late: they find nothing left, and touch nothing else.
+class Job {
+public:
+    Job(const Task& task, Index threads)
+        : task_(task), width_(task.binary ? 1 : std::max<Index>(1, task.n_classes)),
+          scratch_size_(task.binary ? 0 : scratch_size(task.n_classes)), rows_(active_loops.load()->rows),
+          chunk_(threads == 1 ? task.n_rows : std::max<Index>(1, kElementsPerChunk / width_ / kTile) * kTile),
+          first_bad_(task.n_rows), scratch_(static_cast<std::size_t>(threads * scratch_size_ + 8)) {}
+
+    void work(Index thread) {
+        // Starts on a cache line, as the tiles in it want.
+        const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch_.data()) / sizeof(double) % 8;
+        double* const scratch = scratch_.data() + (8 - misaligned) % 8 + thread * scratch_size_;
+        for (;;) {
+            ++working_;  // before a chunk is taken: who sees that none is left sees who has one
+            const Index begin = next_.fetch_add(chunk_);
+            // Chunks are taken in order: after a bad row, only those already taken can hold an earlier one.
+            const bool done = begin >= task_.n_rows || first_bad_.load() != task_.n_rows;
+            const Index bad = done ? kNoBadRow : rows_(task_, begin, std::min(begin + chunk_, task_.n_rows), scratch);
+            Index known = first_bad_.load();
+            while (bad != kNoBadRow && bad < known && !first_bad_.compare_exchange_weak(known, bad)) {
+            }
+            --working_;
+            if (done) return;
+        }
+    }
+
+    /// Waits for chunks that others have taken. Returns the first row whose label is not allowed.
+    Index wait() const {
+        while (working_.load() != 0) std::this_thread::yield();
+        return first_bad_.load() == task_.n_rows ? kNoBadRow : first_bad_.load();
+    }
+
+private:
+    const Task task_;
+    const Index width_, scratch_size_;
+    Index (*const rows_)(const Task&, Index, Index, double*);
+    const Index chunk_;
+    std::atomic<Index> next_{0}, working_{0}, first_bad_;
+    std::vector<double> scratch_;
+};
+
 /// Runs the loop over all rows and returns the first row whose label is not allowed.
 ///
-/// Threads are started for the call and joined at its end. A pool would save microseconds a call and would have to
-/// survive fork, wait without burning a core that the booster's own threads need, and end before the interpreter does.
+/// Threads are started for the call. A pool would save microseconds a call and would have to survive fork, wait without
+/// burning a core that the booster's own threads need, and end before the interpreter does.
 Index run(const Task& task, long n_threads) {
-    const auto rows = active_loops.load()->rows;
-    const Index width = task.binary ? 1 : std::max<Index>(1, task.n_classes);
-    const Index threads = thread_count(task.n_rows * width, n_threads);
-    const Index scratch_per_thread = task.binary ? 0 : scratch_size(task.n_classes);
-    // Starts on a cache line, as the tiles in it want.
-    std::vector<double> scratch(static_cast<std::size_t>(threads * scratch_per_thread + 8));
-    const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(double) % 8;
-    double* const aligned = scratch.data() + (8 - misaligned) % 8;
-    if (threads == 1) return rows(task, 0, task.n_rows, aligned);
-
-    const Index chunk = std::max<Index>(1, kElementsPerChunk / width / kTile) * kTile;
-    std::atomic<Index> next{0}, first_bad{task.n_rows};
-    const auto work = [&](Index thread) {
-        for (;;) {
-            const Index begin = next.fetch_add(chunk);
-            // Chunks are taken in order: after a bad row, only those already taken can hold an earlier one.
-            if (begin >= task.n_rows || first_bad.load() != task.n_rows) return;
-            const Index bad = rows(task, begin, std::min(begin + chunk, task.n_rows), aligned + thread * scratch_per_thread);
-            Index known = first_bad.load();
-            while (bad != kNoBadRow && bad < known && !first_bad.compare_exchange_weak(known, bad)) {
-            }
-        }
-    };
-    std::vector<std::thread> others;
-    others.reserve(static_cast<std::size_t>(threads - 1));
+    const Index threads = thread_count(task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes)), n_threads);
+    const auto job = std::make_shared<Job>(task, threads);
     try {
-        for (Index thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+        for (Index thread = 1; thread < threads; ++thread) std::thread([job, thread] { job->work(thread); }).detach();
     } catch (const std::exception&) {
         // The system gives no more threads, or no memory for one: those that run, and this one, do the work.
     }
-    work(0);
-    for (std::thread& other : others) other.join();
-    return first_bad.load() == task.n_rows ? kNoBadRow : first_bad.load();
+    job->work(0);
+    return job->wait();
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
