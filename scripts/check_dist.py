@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 # Tracked, but of no use to those who have no repository.
 NOT_IN_SDIST = {".gitignore"}
 # Compiled into the extension; the other C++ sources are read by CuPy when a GPU is used.
-NOT_IN_WHEEL = re.compile(r"\.cpp$|/loops\.hpp$")
+NOT_IN_WHEEL = re.compile(r"\.cpp$")
 EXTENSION = re.compile(r"focal_boost/kernels/_native(\.[\w-]+)?\.(so|pyd)$")
 
 

@@ -22,11 +22,11 @@ namespace {
 
 using namespace focal;
 
-template <class R, focal::Operation kOperation, bool kLogit, int kClasses, bool kAlike>
+template <class R, Operation kOperation, bool kLogit, int kClasses, bool kUniform>
 void all(const Task& task, unsigned n_blocks) {
     for (unsigned block = 0; block < n_blocks; ++block) {
         for (unsigned thread = 0; thread < kThreads; ++thread) {
-            rows<R, kOperation, kLogit, kClasses, kAlike>(task, {thread, block, n_blocks});
+            rows<R, kOperation, kLogit, kClasses, kUniform>(task, {thread, block, n_blocks});
         }
     }
 }
@@ -37,24 +37,22 @@ struct Entry {
 };
 
 // By two steps, so that FOCAL_CLASSES is a number in the name.
-#define ENTRY_(R, operation, logit, classes, alike)                                        \
-    {"focal::kernel<" #R ", focal::" #operation ", " #logit ", " #classes ", " #alike ">", \
-     all<R, operation, logit, classes, alike>}
-#define ENTRY(R, operation, logit, classes, alike) ENTRY_(R, operation, logit, classes, alike)
-#define EXPECTED(R, alike) \
-    ENTRY(R, kExpected, true, FOCAL_CLASSES, alike), ENTRY(R, kExpected, false, FOCAL_CLASSES, alike)
-#define ALL(alike)                                                                                              \
-    EXPECTED(double, alike), ENTRY(double, kExact, true, FOCAL_CLASSES, alike),                                 \
-        ENTRY(double, kExact, false, FOCAL_CLASSES, alike), ENTRY(double, kLoss, true, FOCAL_CLASSES, alike),   \
-        ENTRY(double, kLoss, false, FOCAL_CLASSES, alike), ENTRY(double, kLogOdds, false, FOCAL_CLASSES, alike)
+#define ENTRY_(R, operation, logit, classes, uniform)                                                              \
+    {"focal::kernel<" #R ", focal_boost::Operation::" #operation ", " #logit ", " #classes ", " #uniform ">", \
+     all<R, Operation::operation, logit, classes, uniform>}
+#define ENTRY(R, operation, logit, classes, uniform) ENTRY_(R, operation, logit, classes, uniform)
+#define ALL(uniform)                                                                                         \
+    ENTRY(double, kExpected, true, FOCAL_CLASSES, uniform), ENTRY(double, kExpected, false, FOCAL_CLASSES, uniform), \
+        ENTRY(double, kExact, true, FOCAL_CLASSES, uniform), ENTRY(double, kExact, false, FOCAL_CLASSES, uniform),   \
+        ENTRY(double, kLoss, true, FOCAL_CLASSES, uniform), ENTRY(double, kLoss, false, FOCAL_CLASSES, uniform),     \
+        ENTRY(double, kLogOdds, false, FOCAL_CLASSES, uniform)
 
 const Entry entries[] = {
     ALL(false),
-#if FOCAL_CLASSES > 0
-    EXPECTED(float, false),
-#endif
-#if FOCAL_CLASSES > 1
-    ALL(true), EXPECTED(float, true),
+#if FOCAL_CLASSES == 1
+    ENTRY(float, kExpected, true, FOCAL_CLASSES, false),
+#elif FOCAL_CLASSES > 1
+    ALL(true), ENTRY(float, kExpected, false, FOCAL_CLASSES, false), ENTRY(float, kExpected, false, FOCAL_CLASSES, true),
 #endif
 };
 

@@ -126,7 +126,7 @@ KNOWN_CLASSES = (2, 3, 4, 5)
 @functools.cache
 def library(n_classes):
     """The kernels for a number of classes, compiled once for a state of the sources."""
-    sources = [FOLDER / "device_on_host.cpp", KERNELS / "device.cuh", KERNELS / "focal.hpp"]
+    sources = [FOLDER / "device_on_host.cpp", KERNELS / "device.cuh", *sorted(KERNELS.glob("*.hpp"))]
     state = b"".join(path.read_bytes() for path in sources)
     digest = hashlib.sha256(state).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"focal_boost-{os.getuid()}-{digest}-{n_classes}.so"

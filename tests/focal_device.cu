@@ -5,22 +5,20 @@
 
 namespace focal {
 
-#define KERNEL(R, operation, logit, classes, alike) \
-    template __global__ void kernel<R, operation, logit, classes, alike>(const Task);
-#define EXPECTED(R, classes, alike)             \
-    KERNEL(R, kExpected, true, classes, alike)  \
-    KERNEL(R, kExpected, false, classes, alike)
-#define ALL(classes, alike)                           \
-    EXPECTED(double, classes, alike)                  \
-    KERNEL(double, kExact, true, classes, alike)      \
-    KERNEL(double, kExact, false, classes, alike)     \
-    KERNEL(double, kLoss, true, classes, alike)       \
-    KERNEL(double, kLoss, false, classes, alike)      \
-    KERNEL(double, kLogOdds, false, classes, alike)
+#define KERNEL(R, operation, logit, classes, uniform) \
+    template __global__ void kernel<R, Operation::operation, logit, classes, uniform>(const Task);
+#define ALL(classes, uniform)                            \
+    KERNEL(double, kExpected, true, classes, uniform)    \
+    KERNEL(double, kExpected, false, classes, uniform)   \
+    KERNEL(double, kExact, true, classes, uniform)       \
+    KERNEL(double, kExact, false, classes, uniform)      \
+    KERNEL(double, kLoss, true, classes, uniform)        \
+    KERNEL(double, kLoss, false, classes, uniform)       \
+    KERNEL(double, kLogOdds, false, classes, uniform)
 
-EXPECTED(float, 1, false)
-EXPECTED(float, 5, true)
-EXPECTED(float, 8, false)
+KERNEL(float, kExpected, true, 1, false)
+KERNEL(float, kExpected, false, 5, true)
+KERNEL(float, kExpected, false, 8, false)
 ALL(1, false)
 ALL(5, true)
 ALL(0, false)

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from focal_boost.kernels import _native
 from focal_boost.kernels.parameters import Parameters
-from focal_boost.kernels.tables import block, n_steps
+from focal_boost.kernels.tables import n_steps, parts
 
 LABEL_TYPES = ["?", "i1", "u1", "i4", "i8", "f4", "f8"]
 WEIGHT_TYPES = ["?", "u1", "i4", "i8", "f4", "f8"]
@@ -106,9 +106,11 @@ def _parameters(draw: random.Random, operation: int, wide: bool, k: int) -> Para
 
 def _arguments(operation, parameters, y, z, weight, outs, n_threads=1, intercept=None, hessian_scale=1.0):
     """What native.py passes on."""
-    head = [operation, parameters.binary, parameters.logit, parameters.expected, parameters.max_step]
+    which = {LOSS: 0, DERIVATIVES: 1 if parameters.expected else 2, LOG_ODDS: 3}[operation]
+    steps = n_steps(parameters, outs[0].dtype == np.float32)
+    head = [which, parameters.binary, parameters.logit, parameters.max_step, steps]
     arrays = [y, z, weight, outs[0], outs[1] if len(outs) > 1 else None]
-    return [*head, n_steps(parameters), block(parameters), *arrays, n_threads, intercept, hessian_scale]
+    return [*head, *parts(parameters), *arrays, n_threads, intercept, hessian_scale]
 
 
 def _values(draw: random.Random, shape: tuple[int, ...]) -> np.ndarray:

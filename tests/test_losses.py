@@ -98,14 +98,16 @@ def swapped_bytes(z):
     return z.astype(z.dtype.newbyteorder())
 
 
-def assert_rounded(single, double):
+def assert_rounded(case, single, double):
     """The results in single precision are those in double precision, rounded.
 
-    Kernels for a GPU compute in single precision there, exact to 2**-20.
+    With the logit link and several classes compiled kernels solve as exactly as the outputs hold: it may be the number
+    beside. Kernels for a GPU compute in single precision there, exact to 2**-20.
     """
     rounded = np.asarray(double).astype(np.float32)
     if not hasattr(losses.kernels, "cuda"):
-        np.testing.assert_array_equal(single, rounded)
+        solved = losses.kernels is not numpy_kernels and case.z.ndim == 2 and case.loss.link == "logit"
+        np.testing.assert_array_max_ulp(single, rounded, maxulp=1 if solved else 0)
         return
     np.testing.assert_allclose(single, double, rtol=2.0**-20, atol=2.0**-124)
 
@@ -125,7 +127,7 @@ def test_margins_of_any_layout(case, layout, dtype):
         if a.dtype.newbyteorder("=") == b.dtype.newbyteorder("="):
             np.testing.assert_array_equal(a, b)
         else:
-            assert_rounded(a, b)
+            assert_rounded(case, a, b)
 
 
 @layouts
@@ -179,7 +181,7 @@ def test_single_precision_is_the_rounded_double_precision(case):
     for single, double in zip(
         case.derivatives(raw_prediction=z), case.derivatives(raw_prediction=z.astype(np.float64)), strict=True
     ):
-        assert_rounded(single, double)
+        assert_rounded(case, single, double)
 
 
 def test_inputs_are_never_written_to(case):
@@ -205,7 +207,7 @@ def test_outputs_are_written_where_asked(case, layout, dtype):
         if dtype == np.float64:
             np.testing.assert_array_equal(out, double)
         else:
-            assert_rounded(np.array(out), double)
+            assert_rounded(case, np.array(out), double)
 
 
 @dtypes
@@ -216,7 +218,7 @@ def test_losses_are_written_where_asked(case, dtype):
     if dtype == np.float64:
         np.testing.assert_array_equal(out, double)
     else:
-        assert_rounded(np.array(out), double)
+        assert_rounded(case, np.array(out), double)
 
 
 def test_an_output_leaves_its_neighbours_alone(case):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,16 +80,18 @@ def softmax(x: Any) -> Any:
 
 _OPTIONS = ("-std=c++17",)
 
-# Structures of device.cuh: arrays, with the numbers of `Type`; others are converted.
+# Structures of task.hpp: arrays, with the numbers of `Type`; others are converted.
 _TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 4, "int8": 5, "uint8": 6, "bool": 6}
-_VIEW = np.dtype([("data", "u8"), ("rows", "i8"), ("columns", "i8"), ("type", "i4")], align=True)
+_VIEW = np.dtype([("data", "u8"), ("row_stride", "i8"), ("column_stride", "i8"), ("type", "i4")], align=True)
 _TASK = np.dtype(
     [
         *((name, "i8") for name in ("n_rows", "n_classes")),
         *((name, _VIEW) for name in ("y", "z", "weight", "out", "hessian_out")),
-        *((name, "u8") for name in ("head", "intercept", "tables", "status", "scratch")),
+        *((name, "u8") for name in ("intercept", "head", "tables")),
         *((name, "f8") for name in ("inverse_step", "least", "hessian_scale")),
-        ("n_steps", "i8"),
+        *(("n_steps", "i4"), ("uniform", "?"), ("coarse", "?")),
+        *(("operation", "i4"), ("binary", "?"), ("logit", "?")),  # which kernels know by their names
+        *((name, "u8") for name in ("status", "scratch")),
     ],
     align=True,
 )
@@ -107,11 +110,14 @@ _SINGLE_GAMMA = 2.0
 
 @functools.cache
 def _source() -> str:
-    folder = Path(__file__).parent
     # One text: NVRTC reads no files of its own, and CuPy's cache on disk goes by the text.
-    formulas = (folder / "focal.hpp").read_text(encoding="utf-8")
-    kernels = (folder / "device.cuh").read_text(encoding="utf-8")
-    return kernels.replace('#include "focal.hpp"', formulas).replace("#pragma once", "")
+    names = ("elementary.hpp", "task.hpp", "focal.hpp", "device.cuh")
+    text = "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
+    return re.sub(r'#include ".*"|#pragma once', "", text)
+
+
+def _is_uniform(parameters: Parameters) -> bool:
+    return len(set(zip(parameters.gamma, parameters.class_weight, strict=True))) == 1
 
 
 def _name(operation: Operation, parameters: Parameters, single: bool) -> str:
@@ -119,9 +125,9 @@ def _name(operation: Operation, parameters: Parameters, single: bool) -> str:
     of_derivatives = "Expected" if parameters.expected else "Exact"
     which = {"loss": "Loss", "derivatives": of_derivatives, "log_odds": "LogOdds"}[operation]
     known = 1 if parameters.binary else parameters.n_classes if parameters.n_classes in _KNOWN_CLASSES else 0
-    alike = known > 1 and len(set(parameters.gamma)) == 1
     number, link = "float" if single else "double", "true" if parameters.logit else "false"
-    return f"focal::kernel<{number}, focal::k{which}, {link}, {known}, {'true' if alike else 'false'}>"
+    uniform = "true" if known > 1 and _is_uniform(parameters) else "false"
+    return f"focal::kernel<{number}, focal_boost::Operation::k{which}, {link}, {known}, {uniform}>"
 
 
 @functools.cache
@@ -203,14 +209,16 @@ def run(
     if n == 0:
         return
     device = cp.cuda.runtime.getDevice()
+    coarse = all(out.dtype == np.float32 for out in outputs)
     single = (
         operation == "derivatives"
         and parameters.expected
         and parameters.binary == parameters.logit
         and (parameters.binary or parameters.n_classes in _KNOWN_CLASSES)
         and max(parameters.gamma) <= _SINGLE_GAMMA
-        and all(out.dtype == np.float32 for out in outputs)
+        and coarse
     )
+    steps = n_steps(parameters, coarse)
     start = () if intercept is None else tuple(np.array(intercept, dtype=np.float64, ndmin=1).tolist())
     constants, intercept_place, tables_place = _constants(parameters, single, start, device)
     blocks = -(-n // (_THREADS * (_ROWS_A_THREAD if parameters.binary else 1)))
@@ -231,15 +239,20 @@ def run(
             _view(weight, "sample_weight", (n,), device),
             _view(outputs[0], "the first output", out_shape, device),
             _view(outputs[1] if len(outputs) > 1 else None, "hessian_out", out_shape, device),
-            constants.data.ptr,
             constants.data.ptr + intercept_place if start else 0,
+            constants.data.ptr,
             constants.data.ptr + tables_place,
-            0 if status is None else status.data.ptr,
-            0 if scratch is None else scratch.data.ptr,
             1.0 / parameters.max_step,
             0.0 if bounded else -math.inf,
             hessian_scale,
-            n_steps(parameters),
+            steps,
+            _is_uniform(parameters),
+            coarse and steps == 1 and parameters.expected,
+            0,
+            parameters.binary,
+            parameters.logit,
+            0 if status is None else status.data.ptr,
+            0 if scratch is None else scratch.data.ptr,
         ),
         dtype=_TASK,
     )

@@ -1,381 +1,36 @@
-// The formulas of the focal losses, one row or one class of a row at a time, for C++17, nvcc and NVRTC.
+// The formulas of the focal losses, for one row or a batch of rows at a time.
 //
 // numpy.py in this folder is the readable specification: what is computed here is what is written there, rearranged so
-// that a row costs few divisions, and with tables (tables.py) where numpy.py goes on by Newton's method. There are no
-// branches, only selects. R is what a number is: double or float on a GPU, `Lanes` on a processor, several rows at a time
-// in a vector of doubles. NaN margins give NaN.
+// that a row costs few divisions, and with tables (tables.py) where numpy.py goes on by Newton's method. NaN margins
+// give NaN. W is what margins are, R what is computed with them: on a GPU double, and double or float.
 //
 // Notation: z, f margin, p probability, q = 1 - p, a = -log p, b = -log q, w class weight (alpha).
-//
-// Nothing here may be compiled with flags that allow reassociation or assume that there is no NaN (-ffast-math).
-// Contraction of a * b + c into one operation is welcome.
 
 #pragma once
 
-// The same header is compiled for several instruction sets into one library. Each gets its own namespace: otherwise the
-// linker could keep one copy of a function for all of them, and an old machine could meet a new instruction.
-#ifndef FOCAL_NAMESPACE
-#define FOCAL_NAMESPACE focal
-#endif
-
-#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-#define FOCAL_ON_DEVICE  // or by who compiles that side of this file for a processor
-#define FOCAL_INLINE __device__ __forceinline__
-#define FOCAL_UNROLL _Pragma("unroll")
-#elif defined(_MSC_VER) && !defined(__clang__)
-#define FOCAL_INLINE __forceinline
-#else
-#define FOCAL_INLINE inline __attribute__((always_inline))
-#endif
-
-#ifndef FOCAL_UNROLL
-#define FOCAL_UNROLL
-#endif
-
-#if defined(FOCAL_LANES) && (defined(__AVX512F__) || defined(__AVX2__))
-#include <immintrin.h>
-#endif
+#include "elementary.hpp"
+#include "task.hpp"
 
 namespace FOCAL_NAMESPACE {
 
-// ---------------------------------------------------------------------------------------------------------------------
-// Elementary functions
-
-#if defined(FOCAL_ON_DEVICE)
-
-// The library's own: exact to a unit or two in the last place, whichever the type.
-FOCAL_INLINE float absolute(float x) { return fabsf(x); }
-FOCAL_INLINE double absolute(double x) { return fabs(x); }
-FOCAL_INLINE double product_error(double a, double b, double product) { return fma(a, b, -product); }
-FOCAL_INLINE float exponential(float x) { return expf(x); }
-FOCAL_INLINE double exponential(double x) { return exp(x); }
-FOCAL_INLINE float logarithm(float x) { return logf(x); }
-FOCAL_INLINE double logarithm(double x) { return log(x); }
-FOCAL_INLINE float log1p_of(float y) { return log1pf(y); }
-FOCAL_INLINE double log1p_of(double y) { return log1p(y); }
-template <class R>
-FOCAL_INLINE R log_complement(R p) { return log1p_of(-p); }
-template <class R>
-FOCAL_INLINE R log1p_ratio(R e) { return e > R(1e-30) ? log1p_of(e) / e : R(1); }
-FOCAL_INLINE float root(float x) { return sqrtf(x); }
-FOCAL_INLINE double root(double x) { return sqrt(x); }
-FOCAL_INLINE float rounded(float x) { return rintf(x); }
-FOCAL_INLINE double rounded(double x) { return rint(x); }
-
-template <class R>
-struct Traits {
-    using Scalar = R;
-    using Wide = double;
-};
-template <class R>
-FOCAL_INLINE R select(bool condition, R a, R b) { return condition ? a : b; }
-/// Not so large that products with it would overflow. NaN stays.
-template <class R>
-FOCAL_INLINE R narrow(double x) {
-    if constexpr (sizeof(R) == 8) return x;
-    const R value = static_cast<R>(x), far = R(1e30), low = value > far ? far : value;
-    return low < -far ? -far : low;
-}
-
-/// The coefficients of a cell of a table, read in words of 16 bytes.
-template <class R>
-struct alignas(16) Cell {
-    R terms[sizeof(R) == 8 ? 6 : 4];
-
-    FOCAL_INLINE static Cell of(const R* coefficients, R index) {
-        return reinterpret_cast<const Cell*>(coefficients)[static_cast<int>(index)];
-    }
-    FOCAL_INLINE R operator[](int i) const { return terms[i]; }
-};
-
-#else
-
-#if defined(FOCAL_LANES)
-using Lanes = double __attribute__((vector_size(8 * FOCAL_LANES)));
-using Bits = unsigned long long __attribute__((vector_size(8 * FOCAL_LANES)));
-constexpr int kLanes = FOCAL_LANES;
-FOCAL_INLINE Lanes from_bits(Bits x) { return reinterpret_cast<Lanes>(x); }
-FOCAL_INLINE Bits to_bits(Lanes x) { return reinterpret_cast<Bits>(x); }
-#else
-using Lanes = double;
-using Bits = unsigned long long;
-constexpr int kLanes = 1;
-FOCAL_INLINE Lanes from_bits(Bits x) { return __builtin_bit_cast(double, x); }
-FOCAL_INLINE Bits to_bits(Lanes x) { return __builtin_bit_cast(Bits, x); }
-#endif
-
-template <class R>
-struct Traits {
-    using Scalar = double;
-    using Wide = Lanes;
-};
-template <class Mask>
-FOCAL_INLINE Lanes select(Mask condition, Lanes a, Lanes b) { return condition ? a : b; }
-template <class R>
-FOCAL_INLINE R narrow(Lanes x) { return x; }
-
-FOCAL_INLINE Lanes absolute(Lanes x) { return from_bits(to_bits(x) & 0x7fffffffffffffffULL); }
-
-/// Square root, roughly.
-FOCAL_INLINE Lanes root(Lanes x) {
-    // Half the exponent, then a step of Newton's method.
-    const Lanes y = from_bits((to_bits(x) >> 1) + 0x1ff8000000000000ULL);
-    return 0.5 * (y + x / y);
-}
-
-/// To the nearest integer.
-FOCAL_INLINE Lanes rounded(Lanes x) { return (x + 0x1.8p52) - 0x1.8p52; }
-
-/// Coefficient of a cell of a table.
-FOCAL_INLINE Lanes entry(const double* coefficients, Lanes cell, int terms) {
-    const Bits index = to_bits(cell * static_cast<double>(terms) + 0x1p52) & 0xffffffffULL;
-#if defined(FOCAL_LANES) && FOCAL_LANES == 8 && defined(__AVX512F__)
-    return reinterpret_cast<Lanes>(_mm512_mask_i64gather_pd(Lanes{}, 0xff, reinterpret_cast<__m512i>(index), coefficients, 8));
-#elif defined(FOCAL_LANES) && FOCAL_LANES == 4 && defined(__AVX2__)
-    return reinterpret_cast<Lanes>(_mm256_i64gather_pd(coefficients, reinterpret_cast<__m256i>(index), 8));
-#elif defined(FOCAL_LANES)
-    Lanes values;
-    for (int i = 0; i < kLanes; ++i) values[i] = coefficients[index[i]];
-    return values;
-#else
-    return coefficients[index];
-#endif
-}
-
-/// The coefficients of a cell of a table.
-template <class R>
-struct Cell {
-    const double* coefficients;
-    Lanes index;
-
-    FOCAL_INLINE static Cell of(const double* coefficients, Lanes index) { return {coefficients, index}; }
-    FOCAL_INLINE Lanes operator[](int i) const { return entry(coefficients + i, index, 6); }
-};
-
-/// Rounding error of `product`, the rounded a * b.
-FOCAL_INLINE Lanes product_error(Lanes a, Lanes b, Lanes product) {
-#if defined(FOCAL_LANES) && FOCAL_LANES == 8 && defined(__AVX512F__)
-    return reinterpret_cast<Lanes>(_mm512_fmsub_pd(a, b, product));
-#elif defined(FOCAL_LANES) && FOCAL_LANES == 4 && defined(__FMA__)
-    return reinterpret_cast<Lanes>(_mm256_fmsub_pd(a, b, product));
-#elif defined(FOCAL_LANES) && defined(__aarch64__)
-    for (int i = 0; i < kLanes; ++i) product[i] = __builtin_fma(a[i], b[i], -product[i]);
-    return product;
-#else
-    // Halves of 26 bits, whose products are exact (Dekker).
-    const Lanes a_shifted = a * 134217729.0, b_shifted = b * 134217729.0;
-    const Lanes a_high = a_shifted - (a_shifted - a), b_high = b_shifted - (b_shifted - b);
-    const Lanes a_low = a - a_high, b_low = b - b_high;
-    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
-#endif
-}
-
-/// Relative error below 2.5e-16, gradual underflow, for arguments up to 500; 0 below -840.
-///
-/// Cody & Waite: x = n log 2 + r, |r| <= log(2)/2, with log 2 in two parts, the first short enough that its product
-/// with n is exact. Polynomial through (exp(r) - 1 - r) / r^2 at Chebyshev nodes, error of exp(r) 2e-17.
-FOCAL_INLINE Lanes exponential(Lanes x) {
-    // Adding 1.5 * 2^52 rounds to an integer and leaves it in the lowest bits; the rest of the constant is the bias of
-    // the exponent, plus 200 to stay clear of subnormal numbers until the last multiplication.
-    constexpr double kShift = 0x1.8p52 + 1023.0 + 200.0;
-    x = select(x < -840.0, Lanes{} - 840.0, x);
-    const Lanes shifted = x * 0x1.71547652b82fep0 + kShift;
-    const Lanes n = shifted - kShift;
-    Lanes r = x - n * 0x1.62e42fee00000p-1;
-    r = r - n * 0x1.a39ef35793c76p-33;
-    const Lanes scale = from_bits(to_bits(shifted) << 52);
-    const Lanes r2 = r * r;
-    const Lanes r4 = r2 * r2;
-    const Lanes c01 = 0.5 + 0.16666666666666669 * r;
-    const Lanes c23 = 0.04166666666662324 + 0.008333333333329994 * r;
-    const Lanes c45 = 0.0013888888917654016 + 0.00019841269863392214 * r;
-    const Lanes c67 = 2.4801520613566223e-05 + 2.7557267935231926e-06 * r;
-    const Lanes c89 = 2.762041219449885e-07 + 2.5100634461878497e-08 * r;
-    const Lanes poly = (c01 + c23 * r2) + r4 * ((c45 + c67 * r2) + r4 * c89);
-    // Only the second product can round, and only where the result is subnormal.
-    return ((1.0 + (r + r2 * poly)) * scale) * 0x1p-200;
-}
-
-/// (atanh(s) / s - 1) / s^2 as a function of s^2 in [0, 1/9], interpolated at Chebyshev nodes. Error of 1 + s^2 times
-/// it: 2e-16.
-FOCAL_INLINE Lanes atanh_wide(Lanes z) {
-    const Lanes z2 = z * z;
-    const Lanes z4 = z2 * z2;
-    const Lanes c01 = 0.33333333333333487 + 0.19999999999780063 * z;
-    const Lanes c23 = 0.14285714338330496 + 0.11111106278964855 * z;
-    const Lanes c45 = 0.09091130554209893 + 0.07686637438178667 * z;
-    const Lanes c67 = 0.06751171235881791 + 0.05161334635232842 * z;
-    return (c01 + c23 * z2) + z4 * ((c45 + c67 * z2) + z4 * 0.08435350330584022);
-}
-
-/// As atanh_wide for s^2 in [0, 0.02944], the range that log1p needs. Error 5e-18.
-FOCAL_INLINE Lanes atanh_narrow(Lanes z) {
-    const Lanes z2 = z * z;
-    const Lanes c01 = 0.3333333333333335 + 0.19999999999949725 * z;
-    const Lanes c23 = 0.14285714313000714 + 0.11111105565280362 * z;
-    const Lanes c45 = 0.09091444716878838 + 0.07665855673334322 * z;
-    return (c01 + c23 * z2) + (z2 * z2) * (c45 + 0.07308288210844943 * z2);
-}
-
-/// log(u + lost) for a normal u and a `lost` of the size of its rounding error.
-///
-/// u = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and log(1 + f) = 2 atanh(f / (2 + f)) (fdlibm's e_log.c).
-FOCAL_INLINE Lanes logarithm(Lanes u, Lanes lost) {
-    constexpr unsigned long long kSqrtHalf = 0x3fe6a09e667f3bcdULL;
-    // Biased exponent, in unsigned arithmetic because vector units lack the 64-bit arithmetic shift; turned into a
-    // double through the mantissa of 2^52 because they lack that conversion too.
-    const Bits exponent = (to_bits(u) + (0x3ff0000000000000ULL - kSqrtHalf)) >> 52;
-    const Lanes k = from_bits(exponent | 0x4330000000000000ULL) - (0x1p52 + 1023.0);
-    const Lanes down = from_bits((2046 - exponent) << 52);
-    const Lanes f = (u * down - 1.0) + lost * down;
-    const Lanes s = f / (2.0 + f);
-    const Lanes z = s * s;
-    const Lanes s2 = s + s;
-    return k * 0x1.62e42fefa39efp-1 + (s2 + (s2 * z) * atanh_narrow(z));
-}
-FOCAL_INLINE Lanes logarithm(Lanes u) { return logarithm(u, Lanes{}); }
-
-/// log(1 + y) for y >= -1/2 and below 2^52. Relative error below 1e-15.
-FOCAL_INLINE Lanes log1p_of(Lanes y) {
-    const Lanes u = 1.0 + y;
-    // Small y: error of the sum is y - (u - 1). Large y: 1 - (u - y).
-    const Lanes value = logarithm(u, select(y < 1.0, y - (u - 1.0), 1.0 - (u - y)));
-    // Below, the series ends after y, and halving a subnormal number would lose bits.
-    return select(absolute(y) < 0x1p-54, y, value);
-}
-
-/// log(1 - p) for p in [0, 1/2], without the reduction of log1p_of. Relative error below 1e-15.
-FOCAL_INLINE Lanes log_complement(Lanes p) {
-    const Lanes s = p / (2.0 - p);
-    const Lanes z = s * s;
-    const Lanes twice = -(s + s);
-    return twice + (twice * z) * atanh_wide(z);
-}
-
-/// log(1 + e) / e for e in [0, 1], where e underflows too.
-FOCAL_INLINE Lanes log1p_ratio(Lanes e) {
-    const Lanes inverse = 1.0 / (2.0 + e);
-    const Lanes s = e * inverse;
-    const Lanes z = s * s;
-    const Lanes twice = inverse + inverse;
-    return twice + (twice * z) * atanh_wide(z);
-}
-
-
-#endif
-
-template <class R>
-using Scalar = typename Traits<R>::Scalar;
-template <class R>
-using Wide = typename Traits<R>::Wide;
-
-/// exp(x) of an argument in double precision, whatever the type of the result: of 300 +- 1e-5, single precision would
-/// leave five digits.
-template <class R>
-FOCAL_INLINE R exponential_of(Wide<R> x) {
-    if constexpr (sizeof(R) >= 8) {
-        return exponential(x);
-    } else {
-        x = x < -1000.0 ? -1000.0 : x;
-        const R high = narrow<R>(x);
-        const R value = exponential(high);
-        return value + value * narrow<R>(x - static_cast<double>(high));
-    }
-}
-
-/// Infinite margins become this one: every exponential has underflowed, and no product below overflows.
-template <class W>
-FOCAL_INLINE W finite_margin(W z) {
-    const W far = W{} + 1e200;
-    z = select(z > far, far, z);
-    return select(z < -far, -far, z);
-}
-
-/// x - y as a rounded difference and its rounding error (Knuth's two-sum): at a difference of 700 the rounding alone
-/// would cost a factor of 1 +- 6e-14 in its exponential.
-template <class W>
-struct Difference {
-    W value, low;
-
-    FOCAL_INLINE Difference(W x, W y) {
-        value = x - y;
-        const W away = x - value;
-        const W error = (x - (value + away)) + (away - y);
-        // Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
-        low = select(absolute(value) > 1e9, W{}, error);
-    }
-
-    template <class R>
-    FOCAL_INLINE R power() const {
-        const R e = exponential_of<R>(value);
-        return e + e * narrow<R>(low);
-    }
-};
-
-/// exp(gamma x) for x <= 0: the rounding of the product, half a unit of a number up to 745, would be magnified.
-template <class R>
-FOCAL_INLINE R power_of_exponential(Wide<R> gamma, Wide<R> x, Wide<R> low) {
-    const Wide<R> product = gamma * x;
-    const R power = exponential_of<R>(product);
-    return power + power * narrow<R>(product_error(gamma, x, product) + low);
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Tables
-
-template <class R>
-struct Jet {
-    R value, first, second;  ///< and derivatives
-};
-
-/// A piecewise polynomial of tables.py.
-template <class R>
-struct Table {
-    using S = Scalar<R>;
-    static constexpr int kTerms = sizeof(S) == 8 ? 6 : 4;
-    S first, last, inverse_width, slope_left, slope_right;
-    const S* coefficients;
-
-    Table() = default;
-
-    FOCAL_INLINE explicit Table(const S* start)
-        : first(start[0]), last(start[0] + start[2] - S(1)), inverse_width(start[1]), slope_left(start[3]),
-          slope_right(start[4]), coefficients(start + 8) {}
-
-    /// The table whose cells follow those of this one, at the same places.
-    FOCAL_INLINE Table behind() const {
-        Table next = *this;
-        next.coefficients += static_cast<int>(last - first + S(1)) * kTerms;
-        return next;
-    }
-
-    /// The first N terms of the polynomial at x.
-    template <int N = kTerms>
-    FOCAL_INLINE Jet<R> at(Wide<R> x) const {
-        // Cells lie around multiples of their width, a power of two: neither the product nor its distance to the middle
-        // of the cell is rounded. NaN is in the first cell.
-        const R place = narrow<R>(x) * inverse_width, low = R{} + first, high = R{} + last, half = R{} + S(0.5);
-        const R above = select(place > low, place, low);
-        const R cell = rounded(select(above > high, high, above)), y = place - cell;
-        R inside = select(y > half, half, y);
-        inside = select(inside < -half, -half, inside);
-        const Cell<S> terms = Cell<S>::of(coefficients, cell - low);
-        Jet<R> jet{terms[N - 1], R{}, R{}};
-        FOCAL_UNROLL for (int i = N - 2; i >= 0; --i) {
-            jet.second = jet.second * inside + jet.first;
-            jet.first = jet.first * inside + jet.value;
-            jet.value = jet.value * inside + terms[i];
-        }
-        const R beyond = y - inside;  // 0, or outside the table, where the function is linear; NaN stays
-        jet.value = jet.value + beyond * select(beyond < S(0), R{} + slope_left, R{} + slope_right);
-        jet.first = jet.first * inverse_width;
-        jet.second = jet.second * (S(2) * inverse_width * inverse_width);
-        return jet;
-    }
-};
+using focal_boost::Index;
+using focal_boost::Operation;
+using focal_boost::Task;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What all losses share
+
+/// Which numbers of a class `head` of tables.py holds, K after K.
+enum Of { kGamma, kClassWeight, kLogWeight, kHalf, kTables };
+
+FOCAL_INLINE double of_class(const Task& task, Of what, Index k) { return task.head[what * task.n_classes + k]; }
+
+/// One of the three tables of a class.
+template <class R>
+FOCAL_INLINE Table<R> table_of(const Task& task, Index k, int which) {
+    const double place = task.head[kTables * task.n_classes + 3 * k + which];
+    return Table<R>(static_cast<const Scalar<R>*>(task.tables) + static_cast<Index>(place));
+}
 
 template <class R>
 struct Derivatives {
@@ -388,14 +43,19 @@ struct Derivatives {
 /// LogitBoost applied to its working response (Friedman, Hastie & Tibshirani 2000).
 template <class R>
 struct Finish {
-    Scalar<R> inverse_step;  ///< 1 / max_step
-    Scalar<R> least;         ///< -inf without a bound, else 0
-    Scalar<R> scale;         ///< the factor of the library on the bounded curvature
+    using S = Scalar<R>;
+    S inverse_step;  ///< 1 / max_step
+    S least;         ///< -inf without a bound, else 0
+    S scale;         ///< the factor of the library on the bounded curvature
+
+    FOCAL_INLINE explicit Finish(const Task& task)
+        : inverse_step(static_cast<S>(task.inverse_step)), least(static_cast<S>(task.least)),
+          scale(static_cast<S>(task.hessian_scale)) {}
 
     FOCAL_INLINE Derivatives<R> operator()(R g, R h, R weight) const {
         R floor = absolute(g) * inverse_step;
-        floor = least < Scalar<R>(0) ? R{} + least : floor;
-        return {g * weight, select(floor > h, floor, h) * scale * weight};  // a NaN stays
+        floor = least < S(0) ? R{} + least : floor;
+        return {g * weight, larger(floor, h) * scale * weight};  // a NaN stays
     }
 };
 
@@ -476,9 +136,34 @@ struct Binary {
     Finish<R> finish;
     Table<R> row_weight, logit;  ///< of the logit link
 
+    FOCAL_INLINE Binary(const Task& task, bool has_tables)
+        : gamma0(of_class(task, kGamma, 0)), gamma1(of_class(task, kGamma, 1)),
+          w0(static_cast<S>(of_class(task, kClassWeight, 0))), w1(static_cast<S>(of_class(task, kClassWeight, 1))),
+          shift(of_class(task, kLogWeight, 1) - of_class(task, kLogWeight, 0)), finish(task) {
+        if (has_tables) {
+            row_weight = table_of<R>(task, 0, 0);
+            logit = table_of<R>(task, 0, 1);
+        }
+    }
+
+    /// One operation for a row with margin f.
+    template <Operation kOperation, bool kLogit>
+    FOCAL_INLINE void compute(W f, R t, R weight, R& out, R& hessian_out) const {
+        if constexpr (kOperation == Operation::kLoss) {
+            out = loss(kLogit ? to_logit(f) : f, t) * weight;
+        } else if constexpr (kOperation == Operation::kLogOdds) {
+            out = log_odds(f);
+        } else {
+            constexpr bool kAverage = kOperation == Operation::kExpected;
+            const Derivatives<R> d = kLogit ? of_logit<kAverage>(f, t, weight) : of_focal<kAverage>(f, t, weight);
+            out = d.gradient;
+            hessian_out = d.hessian;
+        }
+    }
+
     /// Of margins f of the logit link, the logit z at which the loss is taken.
     FOCAL_INLINE W to_logit(W f) const {
-        const auto z = logit.at(f + shift).value;
+        const auto z = logit.and_beyond(f + shift).value;
         return W{} + z;
     }
 
@@ -494,7 +179,8 @@ struct Binary {
     ///
     /// Expected: the exact second derivative averaged over y ~ Bernoulli(eta), eta = u0 / (u0 + u1) being the posterior
     /// that the margin stands for. It is u0 u1 / (u0 + u1) * M, M = d logit(eta) / dz, always positive.
-    FOCAL_INLINE Derivatives<R> of_focal(W z, R t, R weight, bool expected) const {
+    template <bool kAverage>
+    FOCAL_INLINE Derivatives<R> of_focal(W z, R t, R weight) const {
         const Sides<R> s(z, gamma0, gamma1);
         const auto positive = z >= 0.0;
         const R one = R{} + w1, zero = R{} + w0;
@@ -504,7 +190,7 @@ struct Binary {
         const R u_right = right * s.right.bracket, u_wrong = wrong * s.wrong.bracket;
         const R away = t_wrong * u_wrong - t_right * u_right;  // along |z|
         R h;
-        if (expected) {
+        if constexpr (kAverage) {
             // The brackets of the slopes cancel over their common denominator. The smaller factor last, so that no
             // partial product is smaller than the result.
             const Class<R>&c = s.right, &d = s.wrong;
@@ -535,7 +221,8 @@ struct Binary {
 
     /// Gradient and curvature with respect to margins f of the logit link: those of the log loss, (eta - t) and
     /// eta (1 - eta), with a row weight that does not depend on the label, v = w0 w1 S / (w1 eta + w0 (1 - eta)).
-    FOCAL_INLINE Derivatives<R> of_logit(W f, R t, R weight, bool expected) const {
+    template <bool kAverage>
+    FOCAL_INLINE Derivatives<R> of_logit(W f, R t, R weight) const {
         const Jet<R> s = row_weight.at(f + shift);
         const auto positive = f >= 0.0;
         const R e = exponential_of<R>(-absolute(f));
@@ -547,7 +234,7 @@ struct Binary {
         const R away = (t_wrong - t_right * e) * u;
         const R g = select(positive, away, -away);
         R h = (e * u) * big;
-        if (!expected) {
+        if constexpr (!kAverage) {
             // v' / v = S' / S - (w1 - w0) eta (1 - eta) / (w1 eta + w0 (1 - eta))
             h = h + g * (s.first / s.value - (w1 - w0) * (e * big) * (inverse * one));
         }
@@ -569,13 +256,13 @@ FOCAL_INLINE auto is_class_label(W t, double n_classes) { return (t >= 0.0) & (t
 /// The two largest of what classes are ordered by, and the class of the largest (the first of equal ones).
 template <class W>
 struct Leaders {
-    W highest = W{} - 1.7e308, second = W{} - 1.7e308, top = W{} - 1.0;
+    W highest = W{} - 1.7e308, second = W{} - 1.7e308;
+    ClassIndex<W> top = ClassIndex<W>{} - 1;  ///< none where all are NaN
 
-    FOCAL_INLINE void visit(W z, double k) {
+    FOCAL_INLINE void visit(W z, int k) {
         const auto higher = z > highest;
-        const W low = select(z > second, z, second);
-        second = select(higher, highest, low);
-        top = select(higher, W{} + k, top);
+        second = select(higher, highest, larger(z, second));
+        top = select(higher, class_index<W>(k), top);
         highest = select(higher, z, highest);
     }
 };
@@ -649,39 +336,193 @@ FOCAL_INLINE R focal_log_posterior(const Class<R>& c, Wide<R> log_q, R log_w) {
     return narrow<R>(-c.gamma * log_q - c.a) - log1p_of(c.gamma * c.odds_a) - log_w;
 }
 
+// What follows goes through a batch of rows class by class: on a GPU one row, on a processor a tile of them in several
+// vectors, each step for all vectors before the next, since the chain of operations through a row is longer than a
+// processor looks ahead. A batch B has the numbers R and W, `kParts` parts and
+//
+//   classes(f)          calls f(k) for all classes; each(f) calls f(v) for all parts
+//   z(k, v)             margins, W
+//   e, one, two (k, v)  numbers of a class, R: in the end `one` and `two` are gradient and curvature
+//   label, weight (v)   of the row
+//   leaders[v]          Leaders<W>; is(k, which): whether an index is that of class k
+//   of(what, k), pick(what, which)  a number of `head` for class k, and for that of an index
+//   table(k, which)     one of three tables of class k; for_top(which, f) calls f(table, v, where) with that of the top
+//                       class, for the rows in the mask `where`
+//   uniform()           whether all classes have the same gamma and weight
+
+template <class B>
+FOCAL_INLINE void finish(B& b, int k, int v, typename B::R gradient, typename B::R hessian) {
+    const auto d = b.finish(gradient, hessian, b.weight(v));
+    b.one(k, v) = d.gradient;
+    b.two(k, v) = d.hessian;
+}
+
+template <class B>
+struct Softmax {
+    using R = typename B::R;
+    using S = Scalar<R>;
+    SoftmaxRow<R> rows[B::kParts];
+
+    /// Leaves exponentials in e, 0 for top.
+    FOCAL_INLINE explicit Softmax(B& b) {
+        R others[B::kParts] = {};
+        b.classes([&](int k) { b.each([&](int v) { b.leaders[v].visit(b.z(k, v), k); }); });
+        b.classes([&](int k) {
+            b.each([&](int v) {
+                // For top the difference is positive and what comes of it has no meaning.
+                const R e = Difference<typename B::W>(b.z(k, v), b.leaders[v].second).template power<R>();
+                b.e(k, v) = select(b.is(k, b.leaders[v].top), R{}, e);
+                others[v] = others[v] + b.e(k, v);
+            });
+        });
+        b.each([&](int v) {
+            const auto& leaders = b.leaders[v];
+            rows[v] = SoftmaxRow<R>(leaders.highest, leaders.second, others[v], b.pick(kGamma, leaders.top));
+        });
+    }
+
+    FOCAL_INLINE Class<R> other(B& b, int k, int v) const {
+        return rows[v].other(b.z(k, v), b.e(k, v), static_cast<S>(b.of(kGamma, k)));
+    }
+};
+
+/// Loss of each row, in `one` of class 0.
+template <class B>
+FOCAL_INLINE void focal_losses(B& b) {
+    using R = typename B::R;
+    const Softmax<B> softmax(b);
+    R loss[B::kParts] = {};
+    b.classes([&](int k) {
+        b.each([&](int v) {
+            const SoftmaxRow<R>& row = softmax.rows[v];
+            const Class<R> c = softmax.other(b, k, v);
+            const R own = select(b.is(k, b.leaders[v].top), row.top_power * row.top.a, row.power(c) * c.a);
+            const auto w = static_cast<Scalar<R>>(b.of(kClassWeight, k));
+            loss[v] = select(b.is(k, b.label(v)), w * own * b.weight(v), loss[v]);
+        });
+    });
+    b.each([&](int v) { b.one(0, v) = loss[v]; });
+}
+
+/// Log-odds that margins of the focal link stand for, up to a constant a row, in `one`.
+template <class B>
+FOCAL_INLINE void focal_log_odds(B& b) {
+    using R = typename B::R;
+    const Softmax<B> softmax(b);
+    R w_top[B::kParts], of_top[B::kParts], highest[B::kParts];
+    b.each([&](int v) {
+        const SoftmaxRow<R>& row = softmax.rows[v];
+        w_top[v] = narrow<R>(b.pick(kLogWeight, b.leaders[v].top));
+        highest[v] = of_top[v] = focal_log_posterior(row.top, row.log_q_top, w_top[v]);
+    });
+    b.classes([&](int k) {
+        const R log_w = R{} + static_cast<Scalar<R>>(b.of(kLogWeight, k));
+        b.each([&](int v) {
+            const SoftmaxRow<R>& row = softmax.rows[v];
+            const Class<R> c = softmax.other(b, k, v);
+            // What ties with top in all respects stays tied to the last bit.
+            const auto tied = (b.z(k, v) == row.highest) & (c.gamma == row.top.gamma) & (log_w == w_top[v]);
+            const R own = focal_log_posterior(c, log_complement(c.p), log_w);
+            b.one(k, v) = select(tied | b.is(k, b.leaders[v].top), of_top[v], own);
+            highest[v] = larger(b.one(k, v), highest[v]);
+        });
+    });
+    b.classes([&](int k) { b.each([&](int v) { b.one(k, v) = b.one(k, v) - highest[v]; }); });
+}
+
+/// Exact: V_t (delta_tk - p_k)^2 - A_t p_k q_k; p_k / q_t by the share where q_t is top's complement.
+template <bool kAverage, class B>
+FOCAL_INLINE void focal_derivatives(B& b) {
+    using R = typename B::R;
+    using S = Scalar<R>;
+    constexpr int kParts = B::kParts;
+    const Softmax<B> softmax(b);
+    R slope[kParts], bend[kParts], q_label[kParts], top_slope[kParts], top_bend[kParts], c_row[kParts];
+    R inverse_sum[kParts] = {}, terms[kParts] = {};
+    b.each([&](int v) {
+        const Class<R>& c = softmax.rows[v].top;
+        const R w_top = narrow<R>(b.pick(kClassWeight, b.leaders[v].top));
+        top_slope[v] = slope[v] = w_top * softmax.rows[v].top_power * c.bracket;
+        top_bend[v] = bend[v] = c.p * focal_bend(c);
+        q_label[v] = c.q;
+    });
+    b.classes([&](int k) {
+        const S w = static_cast<S>(b.of(kClassWeight, k));
+        b.each([&](int v) {
+            const Class<R> c = softmax.other(b, k, v);
+            const FocalTerms<R> of_class(c, w * SoftmaxRow<R>::power(c));
+            // Of top they are there already.
+            const auto is_top = b.is(k, b.leaders[v].top), is_label = b.is(k, b.label(v));
+            const auto put = [&](R& there, R own) { there = select(is_label, select(is_top, there, own), there); };
+            put(slope[v], of_class.slope);
+            if constexpr (kAverage) {
+                b.one(k, v) = of_class.own;
+                inverse_sum[v] = inverse_sum[v] + of_class.inverse;
+                terms[v] = terms[v] + of_class.term;
+            } else {
+                put(bend[v], c.p * focal_bend(c));
+                put(q_label[v], c.q);
+            }
+        });
+    });
+    b.each([&](int v) {
+        // 1 / (inverse_sum + p / -A) with top's own, and 0 where its slope underflows.
+        c_row[v] = top_slope[v] / (inverse_sum[v] * top_slope[v] + softmax.rows[v].top.p);
+    });
+    b.classes([&](int k) {
+        b.each([&](int v) {
+            const SoftmaxRow<R>& row = softmax.rows[v];
+            const auto is_top = b.is(k, b.leaders[v].top), is_label = b.is(k, b.label(v));
+            const R share = row.share(b.e(k, v)), p_other = b.e(k, v) * row.scale;
+            const R p = select(is_top, row.top.p, p_other), q = select(is_top, row.top.q, S(1) - p_other);
+            R h;
+            if constexpr (kAverage) {
+                const R own = b.one(k, v) + share * (row.top.p * top_bend[v]);
+                h = c_row[v] * p * (select(is_top, row.top.q * (S(1) + top_bend[v]), own) + p * terms[v]);
+            } else {
+                const auto label_is_top = b.label(v) == b.leaders[v].top;
+                const R ratio = select(label_is_top, share, p / select(label_is_top, R{} + S(1), q_label[v]));
+                h = slope[v] * (bend[v] * select(is_label, q_label[v], p * ratio) + p * q);
+            }
+            finish(b, k, v, slope[v] * select(is_label, -q, p), h);
+        });
+    });
+}
+
 // Margins of the logit link: softmax(f) are the class probabilities. With d_k = f_k + log w_k, theta_k = d_k + constant,
 // and sum_k P(theta_k) = 1 (numpy.py, Logit). Classes are ordered by d_k - theta(1/2): then none but top is above 1/2.
 // `shrinkage` is the table of Q = P(theta) exp(-theta): P = exp(theta) Q and r = dP / d theta = exp(theta) (Q + Q').
-// theta of top is found in the coordinate x of the table `constant`; from it the others follow.
+// theta of top is found in the coordinate x of the table `constant`; from it the others follow. Always in double
+// precision: R is double, or a vector of doubles.
 
-/// What x is if the others are improbable, moved towards what it is if there is but one (by a power that was found to
-/// come close). `sum`, `squares`: of
-/// e = exp(d - d_second) over the classes but top, and of its square; `gap`: d_second - d_top.
-template <class R>
-FOCAL_INLINE Wide<R> logit_start(const Table<R>& one_other, Wide<R> gap, R sum, R squares) {
-    const Wide<R> x = -gap - logarithm(sum);
-    const R one = squares / (sum * sum);
-    return x + one_other.template at<3>(x).value * (one * root(one));
-}
+enum LogitTable { kShrinkage, kConstant, kStart };
 
-/// A step of Halley's method. `sum`, `first`, `second`: of e Q, e Q' and e Q'' over the classes but top.
+/// Sums of e Q, e Q' and e Q'' over the classes but top.
 template <class R>
-FOCAL_INLINE Wide<R> logit_step(Wide<R> x, Wide<R> gap, const Jet<R>& theta, R sum, R first, R second) {
-    using S = Scalar<R>;
-    const R inverse = S(1) / sum, change = first * inverse;
-    const R slope = S(1) + theta.first * change;
-    const R bend = theta.second * change + theta.first * theta.first * (second * inverse - change * change);
-    const R missing = narrow<R>(x + gap + logarithm(sum));
-    const R square = slope * slope, bent = square - S(0.5) * missing * bend, least = S(0.5) * square;
-    return x - missing * slope / select(bent > least, bent, least);
+struct LogitSums {
+    R value{}, first{}, second{};
+
+    FOCAL_INLINE void add(R e, const Jet<R>& q) {
+        value = value + e * q.value;
+        first = first + e * q.first;
+        second = second + e * q.second;
+    }
+};
+
+/// How far x is from the solution, by Halley's method.
+template <class R>
+FOCAL_INLINE R logit_step(R x, R gap, const Jet<R>& theta, const LogitSums<R>& sums) {
+    const R inverse = 1.0 / sums.value, change = sums.first * inverse;
+    const R slope = 1.0 + theta.first * change;
+    const R bend = theta.second * change + theta.first * theta.first * (sums.second * inverse - change * change);
+    const R missing = x + gap + logarithm(sums.value), square = slope * slope;
+    return missing * slope / larger(square - 0.5 * missing * bend, 0.5 * square);
 }
 
 /// A row at its solution.
 template <class R>
 struct LogitRow {
-    using S = Scalar<R>;
-    using W = Wide<R>;
-    W theta, theta_second;       ///< of top, and less the gap
+    R theta, theta_second;       ///< of top, and less the gap
     R step, scale;               ///< last correction of theta; exp(theta of the second) after it
     R inverse_total, top_share;  ///< r is scale times a share: that of top, and 1 over their sum
     R others;                    ///< sum of the shares of all but top
@@ -690,37 +531,250 @@ struct LogitRow {
 
     LogitRow() = default;
 
-    /// `sum`, `first`, `second`: of e Q, e Q', e Q'' over the classes but top, at `start`; `inverse_weights`: of e / w.
-    FOCAL_INLINE LogitRow(W start, W gap, R gamma, R w_top, R sum, R first, R second, R inverse_weights) {
-        const R scale_start = exponential_of<R>(gap + start), q_start = scale_start * sum;
-        const R most = R{} + (sizeof(S) == 8 ? S(1) - S(0x1p-50) : S(1) - S(0x1p-22));
-        const Class<R> c = at_complement(gamma, select(q_start > most, most, q_start));
+    /// From the sums at `start`; `gap`: d_second - d_top; `inverse_weights`: sum of e / w.
+    FOCAL_INLINE LogitRow(R start, R gap, R gamma, R w_top, const LogitSums<R>& sums, R inverse_weights) {
+        const R sum = sums.value, scale_start = exponential(gap + start);
+        const Class<R> c = at_complement(gamma, smaller(R{} + (1.0 - 0x1p-50), scale_start * sum));
         // What theta is by top's own complement, without the table; from there a last step.
-        const W missing = -gamma * (gap + start + logarithm(sum)) - (c.a + log1p_of(gamma * c.odds_a)) - start;
+        const R missing = -gamma * (gap + start + logarithm(sum)) - (c.a + logarithm(c.bracket)) - start;
         const R width = c.p * sum * c.bracket;
-        step = narrow<R>(missing) * width / (width + c.bracketed_slope() * (sum + first));
+        step = missing * width / (width + c.bracketed_slope() * (sum + sums.first));
         theta = start + step;
         theta_second = gap + theta;
-        scale = scale_start * (S(1) + step * (S(1) + step * (S(0.5) + step * S(1.0 / 6.0))));  // the step is small
-        const R shares = sum + first * step, q = scale * shares, p = S(1) - q;
+        scale = scale_start * (1.0 + step * (1.0 + step * (0.5 + step * (1.0 / 6.0))));  // the step is small
+        const R shares = sum + sums.first * step, q = scale * shares, p = 1.0 - q;
         // -log p follows in first order; what is left out is the square of the step.
-        const R moved = c.a + (q - c.q) / c.p, a = select(moved > S(0), moved, R{});
-        top = Class<R>(gamma, p, q, a, select(q > S(0), a * p / q, p));
-        others = (sum + first) + (first + second) * step;
+        const R a = larger(R{}, c.a + (q - c.q) / c.p);
+        top = Class<R>(gamma, p, q, a, select(q > 0.0, a * p / q, p));
+        others = (sum + sums.first) + (sums.first + sums.second) * step;
         const R slope = top.bracketed_slope(), over_slope = p * top.bracket / slope;
-        const R share = shares * over_slope, largest = R{} + (sizeof(S) == 8 ? S(1.7e308) : S(3e38));
-        top_share = select(share > largest, largest, share);
-        inverse_total = S(1) / (others + top_share);
+        top_share = smaller(R{} + 1.7e308, shares * over_slope);
+        inverse_total = 1.0 / (others + top_share);
         // Without gamma the slope is q, and may be so small that its inverse is infinite.
-        top_slope = select(slope > S(sizeof(S) == 8 ? 1e-300 : 1e-37), q * over_slope, p) * exponential_of<R>(-theta);
-        const R beside = exponential_of<R>(gap) * w_top;
-        c_scale = beside / (S(1) + beside * inverse_weights);
+        const R inverse = exponential(-theta);
+        top_slope = select(slope > 1e-300, q * over_slope, p) * inverse;
+        const R beside = scale * inverse * w_top;  // exp(gap) w
+        c_scale = beside / (1.0 + beside * inverse_weights);
     }
 
     FOCAL_INLINE static Class<R> at_complement(R gamma, R q) {
-        const R a = -log1p_of(-q), p = S(1) - q;
-        return Class<R>(gamma, p, q, a, select(q > S(0), a * p / q, p));
+        const R a = -log1p_of(-q), p = 1.0 - q;
+        return Class<R>(gamma, p, q, a, select(q > 0.0, a * p / q, p));
     }
 };
+
+template <class B>
+struct Logit {
+    using R = typename B::R;
+    static constexpr int kParts = B::kParts;
+    LogitRow<R> rows[kParts];
+    R slope[kParts];   ///< w D of the label
+    R beyond[kParts];  ///< what d_top - d_second was shortened by
+
+    /// Finds the solution. Leaves d - d_second in z, 0 for top; in e its exponential, 0 for top; in `one` and `two` what
+    /// `share` is made of.
+    FOCAL_INLINE explicit Logit(B& b) {
+        const Task& task = b.task;
+        R gap[kParts], d_second[kParts], inverse_weights[kParts] = {}, squares[kParts] = {}, x[kParts];
+        Jet<R> theta[kParts];
+        LogitSums<R> sums[kParts];
+        // What all classes have alike orders nothing.
+        double highest_half = 0.0;
+        if (!b.uniform()) highest_half = relative_to_weights(b);
+        b.classes([&](int k) {
+            const double half = b.uniform() ? 0.0 : b.of(kHalf, k);
+            b.each([&](int v) { b.leaders[v].visit(b.z(k, v) - half, k); });
+        });
+        b.each([&](int v) {
+            const Leaders<R>& leaders = b.leaders[v];
+            const R d_top = leaders.highest + (b.uniform() ? R{} : b.pick(kHalf, leaders.top));
+            // d of the second, or somewhat more: at least the largest of all but top.
+            d_second[v] = leaders.second + highest_half;
+            // Farther apart than this all that depends on it has underflowed, and -log p is linear.
+            const R whole = d_second[v] - d_top;
+            gap[v] = larger(-800.0 * (1.0 + b.pick(kGamma, leaders.top)), whole);
+            beyond[v] = gap[v] - whole;
+        });
+        b.classes([&](int k) {
+            const double inverse_weight = 1.0 / b.of(kClassWeight, k);
+            b.each([&](int v) {
+                const auto is_top = b.is(k, b.leaders[v].top);
+                const R d = select(is_top, R{}, b.z(k, v) - d_second[v]), e = select(is_top, R{}, exponential(d));
+                b.z(k, v) = d;
+                b.e(k, v) = e;
+                sums[v].value = sums[v].value + e;
+                squares[v] = squares[v] + e * e;
+                inverse_weights[v] = inverse_weights[v] + e * inverse_weight;
+            });
+        });
+        b.each([&](int v) { x[v] = -gap[v] - logarithm(sums[v].value); });
+        b.for_top(kStart, [&](const Table<R>& start, int v, auto here) {
+            const R alike = squares[v] / (sums[v].value * sums[v].value);
+            x[v] = select(here, x[v] + start.surface(x[v], alike), x[v]);
+        });
+        for (int i = 0; i < task.n_steps; ++i) {
+            set_theta(b, x, theta);
+            // As exact as the last step can make use of; where gamma is large it magnifies errors.
+            task.n_steps > 2 ? add_classes<6>(b, gap, theta, sums) : add_classes<3>(b, gap, theta, sums);
+            b.each([&](int v) { x[v] = x[v] - logit_step(x[v], gap[v], theta[v], sums[v]); });
+        }
+        set_theta(b, x, theta);
+        task.coarse ? solve<5>(b, gap, theta, inverse_weights) : solve<6>(b, gap, theta, inverse_weights);
+    }
+
+    /// Makes margins those of d, differences first: beside a large margin the logarithms would be lost. Returns the
+    /// largest theta(1/2).
+    FOCAL_INLINE static double relative_to_weights(B& b) {
+        R highest[kParts];
+        b.each([&](int v) { highest[v] = b.z(0, v); });
+        b.classes([&](int k) { b.each([&](int v) { highest[v] = larger(b.z(k, v), highest[v]); }); });
+        double highest_half = b.of(kHalf, 0);
+        b.classes([&](int k) {
+            const double log_w = b.of(kLogWeight, k);
+            b.each([&](int v) { b.z(k, v) = (b.z(k, v) - highest[v]) + log_w; });
+            const double half = b.of(kHalf, k);
+            highest_half = half > highest_half ? half : highest_half;
+        });
+        return highest_half;
+    }
+
+    /// theta of top and derivatives at x, but for the last terms of the table.
+    FOCAL_INLINE static void set_theta(B& b, const R* x, Jet<R>* theta) {
+        b.for_top(kConstant, [&](const Table<R>& table, int v, auto here) {
+            const Jet<R> own = table.template and_beyond<4>(x[v]);
+            theta[v] = {select(here, own.value, theta[v].value), select(here, own.first, theta[v].first),
+                        select(here, own.second, theta[v].second)};
+        });
+    }
+
+    template <int N>
+    FOCAL_INLINE static void add_classes(B& b, const R* gap, const Jet<R>* theta, LogitSums<R>* sums) {
+        b.each([&](int v) { sums[v] = LogitSums<R>(); });
+        b.classes([&](int k) {
+            const Table<R> shrinkage = b.table(k, kShrinkage);
+            b.each([&](int v) {
+                sums[v].add(b.e(k, v), shrinkage.template at<N>(b.z(k, v) + (gap[v] + theta[v].value)));
+            });
+        });
+    }
+
+    /// The last step, which makes the solution exact.
+    template <int N>
+    FOCAL_INLINE void solve(B& b, const R* gap, const Jet<R>* theta, const R* inverse_weights) {
+        R d_label[kParts] = {}, change_label[kParts] = {};
+        LogitSums<R> sums[kParts];
+        b.classes([&](int k) {
+            const Table<R> shrinkage = b.table(k, kShrinkage);
+            b.each([&](int v) {
+                const Jet<R> q = shrinkage.template at<N>(b.z(k, v) + (gap[v] + theta[v].value));
+                sums[v].add(b.e(k, v), q);
+                const R d = q.value + q.first, change = q.first + q.second;
+                b.one(k, v) = b.e(k, v) * d;
+                b.two(k, v) = b.e(k, v) * change;
+                const auto is_label = b.is(k, b.label(v));
+                d_label[v] = select(is_label, d, d_label[v]);
+                change_label[v] = select(is_label, change, change_label[v]);
+            });
+        });
+        b.each([&](int v) {
+            const auto top = b.leaders[v].top;
+            LogitRow<R>& row = rows[v];
+            row = LogitRow<R>(theta[v].value, gap[v], R{} + b.pick(kGamma, top), R{} + b.pick(kClassWeight, top), sums[v],
+                              inverse_weights[v]);
+            const R d = select(b.label(v) == top, row.top_slope, d_label[v] + change_label[v] * row.step);
+            slope[v] = b.pick(kClassWeight, b.label(v)) * d;
+        });
+    }
+
+    /// Of r.
+    FOCAL_INLINE R share(B& b, int k, int v) const {
+        return select(b.is(k, b.leaders[v].top), rows[v].top_share, b.one(k, v) + b.two(k, v) * rows[v].step);
+    }
+
+    /// A class that is not top, at the solution.
+    FOCAL_INLINE Class<R> other(B& b, int k, int v) const {
+        const R theta = b.z(k, v) + rows[v].theta_second, q = b.table(k, kShrinkage).at(theta).value;
+        const R gamma = R{} + b.of(kGamma, k);
+        return Class<R>::improbable(gamma, b.e(k, v) * q * rows[v].scale, -theta - logarithm(q));
+    }
+};
+
+/// Loss of each row, in `one` of class 0.
+template <class B>
+FOCAL_INLINE void logit_losses(B& b) {
+    using R = typename B::R;
+    const Logit<B> logit(b);
+    R loss[B::kParts] = {};
+    b.classes([&](int k) {
+        const double w = b.of(kClassWeight, k);
+        b.each([&](int v) {
+            const LogitRow<R>& row = logit.rows[v];
+            const Class<R> c = logit.other(b, k, v);
+            const R a = c.a + logit.beyond[v] / (1.0 + row.top.gamma);
+            // q^gamma of top by theta = -gamma log q - a - log(bracket).
+            const R of_top = exponential(-row.theta - row.top.a) / row.top.bracket * row.top.a;
+            const R own = select(b.is(k, b.leaders[v].top), of_top, exponential(c.gamma * log_complement(c.p)) * a);
+            loss[v] = select(b.is(k, b.label(v)), w * own * b.weight(v), loss[v]);
+        });
+    });
+    b.each([&](int v) { b.one(0, v) = loss[v]; });
+}
+
+template <bool kAverage, class B>
+FOCAL_INLINE void logit_derivatives(B& b) {
+    using R = typename B::R;
+    const Logit<B> logit(b);
+    R label_bend[B::kParts] = {}, bends[B::kParts] = {}, top_bend[B::kParts] = {};  // r'/r times rho: of top, of others
+    if constexpr (!kAverage) {
+        b.classes([&](int k) {
+            b.each([&](int v) {
+                const LogitRow<R>& row = logit.rows[v];
+                const auto is_top = b.is(k, b.leaders[v].top);
+                R of_r, of_d, top_r, top_d;
+                logit.other(b, k, v).bends(of_r, of_d);
+                row.top.bends(top_r, top_d);
+                b.one(k, v) = logit.share(b, k, v);
+                b.two(k, v) = b.one(k, v) * row.inverse_total * select(is_top, top_r, of_r);
+                top_bend[v] = select(is_top, b.two(k, v), top_bend[v]);
+                bends[v] = bends[v] + select(is_top, R{}, b.two(k, v));
+                label_bend[v] = select(b.is(k, b.label(v)), select(is_top, top_d, of_d), label_bend[v]);
+            });
+        });
+    }
+    b.classes([&](int k) {
+        b.each([&](int v) {
+            const LogitRow<R>& row = logit.rows[v];
+            const auto is_top = b.is(k, b.leaders[v].top), is_label = b.is(k, b.label(v));
+            const R share = kAverage ? logit.share(b, k, v) : b.one(k, v), rho = share * row.inverse_total;
+            const R rest = select(is_top, row.others * row.inverse_total, 1.0 - rho);
+            R h;
+            if constexpr (kAverage) {
+                h = row.c_scale * share * rest;
+            } else {
+                // rho_k (r'/r)_k (1 - rho_k)^2 + rho_k^2 sum over the others of rho r'/r, less D'/D (delta - rho)^2.
+                const R own = b.two(k, v), away = select(is_label, rest, rho);
+                const R across = select(is_top, bends[v], top_bend[v] + (bends[v] - own));
+                h = logit.slope[v] * (own * rest * rest + rho * rho * across - label_bend[v] * (away * away));
+            }
+            finish(b, k, v, logit.slope[v] * select(is_label, -rest, rho), h);
+        });
+    });
+}
+
+/// One operation for a batch of rows.
+template <Operation kOperation, bool kLogit, class B>
+FOCAL_INLINE void compute(B& b) {
+    constexpr bool kAverage = kOperation == Operation::kExpected;
+    if constexpr (kOperation == Operation::kLogOdds) {
+        focal_log_odds(b);
+    } else if constexpr (kOperation == Operation::kLoss) {
+        if constexpr (kLogit) logit_losses(b);
+        else focal_losses(b);
+    } else if constexpr (kLogit) {
+        logit_derivatives<kAverage>(b);
+    } else {
+        focal_derivatives<kAverage>(b);
+    }
+}
 
 }  // namespace FOCAL_NAMESPACE

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -20,7 +21,7 @@
 #include <sched.h>
 #endif
 
-#include "loops.hpp"
+#include "task.hpp"
 
 namespace focal_boost {
 namespace {
@@ -54,61 +55,84 @@ std::atomic<const Loops*> active_loops{kSupported.back()};
 
 /// Elements below which a thread of its own does not pay: starting one costs some 20 microseconds, and after a round the
 /// booster's OpenMP threads still spin on the other cores for milliseconds, so that small work is done sooner alone.
-constexpr std::size_t kElementsPerThread = 65536;
+constexpr Index kElementsPerThread = 65536;
 
 /// Elements that a thread takes at a time.
-constexpr std::size_t kElementsPerChunk = 16384;
+constexpr Index kElementsPerChunk = 16384;
 
-std::size_t available_cpus() {
+Index available_cpus() {
+    Index available = std::max(1u, std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) available = CPU_COUNT(&set);
 #endif
-    return std::max(1u, std::thread::hardware_concurrency());
+    // What the boosters go by too; a list of numbers has that of the outermost level first.
+    const char* limit = std::getenv("OMP_NUM_THREADS");
+    const Index wanted = limit != nullptr ? std::strtol(limit, nullptr, 10) : 0;
+    return wanted > 0 ? std::min(wanted, available) : available;
 }
 
-std::size_t thread_count(std::size_t elements, long requested) {
-    const std::size_t wanted = requested > 0 ? static_cast<std::size_t>(requested) : available_cpus();
-    return std::max<std::size_t>(1, std::min(wanted, elements / kElementsPerThread));
+Index thread_count(Index elements, long requested) {
+    return std::max<Index>(1, std::min(requested > 0 ? requested : available_cpus(), elements / kElementsPerThread));
 }
 
-/// Runs a loop over all rows and returns the first row whose label is not allowed.
-///
-/// Threads are started for the call and joined at its end. A pool would save microseconds a call and would have to
-/// survive fork, wait without burning a core that the booster's own threads need, and end before the interpreter does.
-std::size_t run(Loop loop, const Task& task, std::size_t scratch_per_thread, long n_threads) {
-    const std::size_t width = std::max<std::size_t>(1, task.n_classes);
-    const std::size_t threads = thread_count(task.n_rows * width, n_threads);
-    // Starts on a cache line, as the tiles in it want.
-    std::vector<double> scratch(threads * scratch_per_thread + 8);
-    const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(double) % 8;
-    double* const aligned = scratch.data() + (8 - misaligned) % 8;
-    if (threads == 1) return loop(task, 0, task.n_rows, aligned);
+/// Rows that several threads take in chunks. Threads share it with the caller, who does not wait for those that come
+/// late: they find nothing left, and touch nothing else.
+class Job {
+public:
+    Job(const Task& task, Index threads)
+        : task_(task), width_(task.binary ? 1 : std::max<Index>(1, task.n_classes)),
+          scratch_size_(task.binary ? 0 : scratch_size(task.n_classes)), rows_(active_loops.load()->rows),
+          chunk_(threads == 1 ? task.n_rows : std::max<Index>(1, kElementsPerChunk / width_ / kTile) * kTile),
+          first_bad_(task.n_rows), scratch_(static_cast<std::size_t>(threads * scratch_size_ + 8)) {}
 
-    const std::size_t chunk = std::max<std::size_t>(1, kElementsPerChunk / width / kTile) * kTile;
-    std::atomic<std::size_t> next{0}, first_bad{kNoBadRow};
-    const auto work = [&](std::size_t thread) {
+    void work(Index thread) {
+        // Starts on a cache line, as the tiles in it want.
+        const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch_.data()) / sizeof(double) % 8;
+        double* const scratch = scratch_.data() + (8 - misaligned) % 8 + thread * scratch_size_;
         for (;;) {
-            const std::size_t begin = next.fetch_add(chunk);
+            ++working_;  // before a chunk is taken: who sees that none is left sees who has one
+            const Index begin = next_.fetch_add(chunk_);
             // Chunks are taken in order: after a bad row, only those already taken can hold an earlier one.
-            if (begin >= task.n_rows || first_bad.load() != kNoBadRow) return;
-            const std::size_t bad =
-                loop(task, begin, std::min(begin + chunk, task.n_rows), aligned + thread * scratch_per_thread);
-            std::size_t known = first_bad.load();
-            while (bad < known && !first_bad.compare_exchange_weak(known, bad)) {
+            const bool done = begin >= task_.n_rows || first_bad_.load() != task_.n_rows;
+            const Index bad = done ? kNoBadRow : rows_(task_, begin, std::min(begin + chunk_, task_.n_rows), scratch);
+            Index known = first_bad_.load();
+            while (bad != kNoBadRow && bad < known && !first_bad_.compare_exchange_weak(known, bad)) {
             }
+            --working_;
+            if (done) return;
         }
-    };
-    std::vector<std::thread> others;
-    others.reserve(threads - 1);
+    }
+
+    /// Waits for chunks that others have taken. Returns the first row whose label is not allowed.
+    Index wait() const {
+        while (working_.load() != 0) std::this_thread::yield();
+        return first_bad_.load() == task_.n_rows ? kNoBadRow : first_bad_.load();
+    }
+
+private:
+    const Task task_;
+    const Index width_, scratch_size_;
+    Index (*const rows_)(const Task&, Index, Index, double*);
+    const Index chunk_;
+    std::atomic<Index> next_{0}, working_{0}, first_bad_;
+    std::vector<double> scratch_;
+};
+
+/// Runs the loop over all rows and returns the first row whose label is not allowed.
+///
+/// Threads are started for the call. A pool would save microseconds a call and would have to survive fork, wait without
+/// burning a core that the booster's own threads need, and end before the interpreter does.
+Index run(const Task& task, long n_threads) {
+    const Index threads = thread_count(task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes)), n_threads);
+    const auto job = std::make_shared<Job>(task, threads);
     try {
-        for (std::size_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+        for (Index thread = 1; thread < threads; ++thread) std::thread([job, thread] { job->work(thread); }).detach();
     } catch (const std::exception&) {
         // The system gives no more threads, or no memory for one: those that run, and this one, do the work.
     }
-    work(0);
-    for (std::thread& other : others) other.join();
-    return first_bad.load();
+    job->work(0);
+    return job->wait();
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -155,16 +179,16 @@ public:
 
     bool given() const { return held_; }
     int ndim() const { return held_ ? buffer_.ndim : 0; }
-    std::size_t shape(int axis) const { return static_cast<std::size_t>(buffer_.shape[axis]); }
+    Index shape(int axis) const { return buffer_.shape[axis]; }
     const void* data() const { return buffer_.buf; }
 
     /// The array with its element type; dtypes and alignments that the loops do not know throw.
     View view() const {
-        if (!held_) return {nullptr, Type::kNone, 0, 0};
-        const View view{static_cast<char*>(buffer_.buf), type(), ndim() > 0 ? buffer_.strides[0] : 0,
-                        ndim() > 1 ? buffer_.strides[1] : 0};
-        const auto misaligned = [this](std::ptrdiff_t x) { return x % buffer_.itemsize != 0; };
-        if (misaligned(static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(view.data))) ||
+        if (!held_) return {nullptr, 0, 0, Type::kNone};
+        const View view{static_cast<char*>(buffer_.buf), ndim() > 0 ? buffer_.strides[0] : 0,
+                        ndim() > 1 ? buffer_.strides[1] : 0, type()};
+        const auto misaligned = [this](Index x) { return x % buffer_.itemsize != 0; };
+        if (misaligned(static_cast<Index>(reinterpret_cast<std::uintptr_t>(view.data))) ||
             misaligned(view.row_stride) || misaligned(view.column_stride)) {
             throw Unsupported{};
         }
@@ -211,7 +235,7 @@ View floating(const View& view) {
 }
 
 /// One value a row.
-View column(const Buffer& buffer, std::size_t n) {
+View column(const Buffer& buffer, Index n) {
     require(buffer.ndim() == 1 && buffer.shape(0) == n, "labels, weights and losses must have one value a row");
     return buffer.view();
 }
@@ -224,7 +248,7 @@ View like_margins(const Buffer& buffer, const Buffer& margins) {
 }
 
 /// Doubles without gaps.
-const double* doubles(const Buffer& buffer, std::size_t at_least) {
+const double* doubles(const Buffer& buffer, Index at_least) {
     const View view = buffer.view();
     require(buffer.ndim() == 1 && buffer.shape(0) >= at_least, "parameters must be one array of doubles");
     require(view.type == Type::kFloat64 && view.row_stride == sizeof(double), "parameters must be one array of doubles");
@@ -235,81 +259,75 @@ const double* doubles(const Buffer& buffer, std::size_t at_least) {
 // The one function of losses. It returns the first row with a label that is not allowed, -1 if there is none, and -2 if
 // an array must be converted first; native.py turns that into exceptions and conversions.
 
-/// Refuses a block whose tables lie outside of it.
-void require_tables(const Task& task, std::size_t size) {
+constexpr long kConvert = -2;
+
+/// Refuses tables that lie outside of the numbers that were given.
+void require_tables(const Task& task, Index size) {
+    const double* places = task.head + 4 * task.n_classes;
     const auto within = [size](double place, double length) { return place >= 0.0 && place + length <= static_cast<double>(size); };
-    const std::size_t n_tables = task.binary ? 2 : 3;
-    for (std::size_t k = 0; k < task.n_classes; ++k) {
-        for (std::size_t which = 0; which < n_tables; ++which) {
-            const double place = task.tables[3 * k + which];
-            require(within(place, kTableHeader), "parameters hold a table that lies outside of them");
-            const double n_cells = task.block[static_cast<std::size_t>(place) + 2];
-            require(n_cells >= 1.0 && within(place, kTableHeader + kTableTerms * n_cells),
-                    "parameters hold a table that lies outside of them");
-        }
+    for (Index i = 0; i < 3 * task.n_classes; ++i) {
+        if (task.binary && i % 3 == 2) continue;  // there is none
+        require(within(places[i], kTableHeader), "parameters hold a table that lies outside of them");
+        const double n_cells = static_cast<const double*>(task.tables)[static_cast<Index>(places[i]) + 2];
+        require(n_cells >= 1.0 && within(places[i], kTableHeader + kTableTerms * n_cells),
+                "parameters hold a table that lies outside of them");
     }
 }
 
-constexpr long kDone = -1;
-constexpr long kConvert = -2;
-
 /// `run` without the interpreter's lock, which it takes back even if memory runs out.
-std::size_t run_unlocked(const Task& task, long n_threads) {
+Index run_unlocked(const Task& task, long n_threads) {
     struct Unlock {
         PyThreadState* state = PyEval_SaveThread();
         ~Unlock() { PyEval_RestoreThread(state); }
     } unlock;
-    return run(active_loops.load()->rows, task, task.binary ? 0 : scratch_size(task.n_classes), n_threads);
+    return run(task, n_threads);
 }
 
-/// operation, binary, logit, expected, max_step, n_steps, block, y, z, weight, out, hessian_out, n_threads, intercept,
+/// operation, binary, logit, max_step, n_steps, head, tables, y, z, weight, out, hessian_out, n_threads, intercept,
 /// hessian_scale
-std::size_t run_task(PyObject* const* args, Py_ssize_t n_args) {
+Index run_task(PyObject* const* args, Py_ssize_t n_args) {
     constexpr Py_ssize_t kArguments = 15;
     if (n_args != kArguments) {
         PyErr_Format(PyExc_TypeError, "%zd arguments expected, %zd given", kArguments, n_args);
         throw PythonError{};
     }
-    const Buffer block(args[6], false), y(args[7], false), z(args[8], false), weight(args[9], false);
+    const Buffer head(args[5], false), tables(args[6], false), y(args[7], false), z(args[8], false), weight(args[9], false);
     const Buffer out(args[10], true), hessian_out(args[11], true), intercept(args[13], false);
     Task task{};
     const long operation = as_long(args[0]);
-    require(operation >= 0 && operation <= 2, "the operation is not known");
+    require(operation >= 0 && operation <= 3, "the operation is not known");
     task.operation = static_cast<Operation>(operation);
     task.binary = as_long(args[1]) != 0;
     task.logit = as_long(args[2]) != 0;
-    task.expected = as_long(args[3]) != 0;
     require(z.ndim() == (task.binary ? 1 : 2), task.binary ? "margins must have shape (n,)" : "margins must have shape (n, K)");
     task.z = floating(z.view());
     task.n_rows = z.shape(0);
     task.n_classes = task.binary ? 2 : z.shape(1);
-    const std::size_t n_classes = task.n_classes;
-    task.block = doubles(block, (task.logit ? 7 : 4) * n_classes);
-    task.gamma = task.block;
-    task.class_weight = task.block + n_classes;
-    task.log_weight = task.block + 2 * n_classes;
-    task.half = task.block + 3 * n_classes;
-    task.tables = task.block + 4 * n_classes;
-    task.n_steps = static_cast<int>(as_long(args[5]));
-    if (task.logit) require_tables(task, block.shape(0));
-    if (intercept.given()) task.intercept = doubles(intercept, task.binary ? 1 : n_classes);
+    task.head = doubles(head, (task.logit ? 7 : 4) * task.n_classes);
+    task.tables = doubles(tables, 0);
+    const auto alike = [&](const double* values) { return std::all_of(values, values + task.n_classes, [&](double x) { return x == *values; }); };
+    task.uniform = alike(task.head) && alike(task.head + task.n_classes);
+    task.n_steps = static_cast<int>(as_long(args[4]));
+    if (task.logit) require_tables(task, tables.shape(0));
+    if (intercept.given()) task.intercept = doubles(intercept, task.binary ? 1 : task.n_classes);
     // 1 / max_step, finite so that it can be multiplied by a gradient of 0.
-    const double max_step = as_double(args[4]);
-    task.bounded = max_step < HUGE_VAL;
-    task.inverse_step = task.bounded ? std::min(1.0 / max_step, 1.7e308) : 0.0;
+    const double max_step = as_double(args[3]);
+    task.least = max_step < HUGE_VAL ? 0.0 : -HUGE_VAL;
+    task.inverse_step = std::min(1.0 / max_step, 1.7e308);
     task.hessian_scale = as_double(args[14]);
     if (y.given()) task.y = column(y, task.n_rows);
     if (weight.given()) task.weight = column(weight, task.n_rows);
     task.out = task.operation == Operation::kLoss ? floating(column(out, task.n_rows)) : like_margins(out, z);
+    task.coarse = task.out.type == Type::kFloat32 && task.n_steps == 1 && task.operation == Operation::kExpected;
     if (hessian_out.given()) task.hessian_out = like_margins(hessian_out, z);
-    require(hessian_out.given() == (task.operation == Operation::kDerivatives), "derivatives take two output arrays");
+    const bool derivatives = task.operation == Operation::kExpected || task.operation == Operation::kExact;
+    require(hessian_out.given() == derivatives, "derivatives take two output arrays");
     return run_unlocked(task, as_long(args[12]));
 }
 
 PyObject* run_kernel(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
     try {
-        const std::size_t bad = run_task(args, n_args);
-        return bad == kNoBadRow ? PyLong_FromLong(kDone) : PyLong_FromSize_t(bad);
+        return PyLong_FromLongLong(run_task(args, n_args));
     } catch (const PythonError&) {
         return nullptr;
     } catch (const Unsupported&) {
@@ -347,7 +365,7 @@ PyObject* set_dispatch(PyObject*, PyObject* wanted) {
     return nullptr;
 }
 
-PyObject* cpu_count(PyObject*, PyObject*) { return PyLong_FromSize_t(available_cpus()); }
+PyObject* cpu_count(PyObject*, PyObject*) { return PyLong_FromLongLong(available_cpus()); }
 
 // The function pointer type of METH_FASTCALL differs from the one in the table; the interpreter casts it back.
 template <class Function>

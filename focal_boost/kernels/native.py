@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from focal_boost.kernels import _native
 from focal_boost.kernels import numpy as reference
 from focal_boost.kernels.parameters import Operation, Parameters, label_error
-from focal_boost.kernels.tables import block, n_steps
+from focal_boost.kernels.tables import n_steps, parts
 
 __all__ = ["run"]
 
@@ -44,7 +44,8 @@ if _wanted := os.environ.get("FOCAL_BOOST_DISPATCH"):
         ) from None
 
 
-_OPERATIONS = {"loss": 0, "derivatives": 1, "log_odds": 2}
+# The numbers of `Operation` in task.hpp.
+_OPERATIONS = {"loss": 0, "log_odds": 3}
 # Positions of the arguments of the compiled function that are output arrays.
 _OUTPUTS = (10, 11)
 
@@ -62,13 +63,12 @@ def run(
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     args = (
-        _OPERATIONS[operation],
+        _OPERATIONS.get(operation, 1 if parameters.expected else 2),
         parameters.binary,
         parameters.logit,
-        parameters.expected,
         parameters.max_step,
-        n_steps(parameters),
-        block(parameters),
+        n_steps(parameters, outputs[0].dtype.itemsize == 4),
+        *parts(parameters),
         y,
         z,
         weight,
@@ -79,9 +79,13 @@ def run(
     )
     status = _native.run(*args)
     if status == _CONVERT:
-        # Again with arrays that the loops take; results are copied back.
+        # Again with arrays that the loops take, outputs as wide as they were; results are copied back.
         plain = [
-            x if not isinstance(x, np.ndarray) else np.empty(x.shape) if i in _OUTPUTS else np.array(x, np.float64)
+            x
+            if not isinstance(x, np.ndarray)
+            else np.empty(x.shape, np.float32 if x.dtype.itemsize == 4 else np.float64)
+            if i in _OUTPUTS
+            else np.array(x, np.float64)
             for i, x in enumerate(args)
         ]
         status = _native.run(*plain)

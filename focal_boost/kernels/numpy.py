@@ -137,173 +137,22 @@ def _ratio_to_small(numerator: Array, small: Array) -> Array:
     return np.divide(numerator, small, out=np.ones_like(small), where=small > 0)
 
 
-def _two_diff(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return x - y and its rounding error (Knuth); none where the exponential of x - y is 0 by far.
-
-    At a difference of 700 the rounding alone would cost a factor of 1 +- 6e-14 in its exponential.
-    """
-    d = x - y
-    virtual = x - d
-    low = (x - (d + virtual)) + (virtual - y)
-    # Of margins of 1e20 the error alone would overflow an exponential, and 0 times infinity is NaN.
-    low[np.abs(d) > 1e9] = 0.0
-    return d, low
+def _others(values: Array) -> Array:
+    """Sum of the other classes' non-negative values, without a difference."""
+    before, after = np.zeros_like(values), np.zeros_like(values)
+    before[1:] = np.cumsum(values, axis=0)[:-1]
+    after[:-1] = np.cumsum(values[::-1], axis=0)[::-1][1:]
+    return before + after
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Probabilities of the classes, and the link of the paper
-
-
-class Probabilities:
-    """The classes of a block of rows, all arrays of shape (K, rows); margins of the paper, p = softmax(z).
-
-    ``top`` is the most probable class of a row, the only one whose complement can be small: q of it is the sum of the
-    others. They are taken relative to the second largest, so that the share of each in top's complement survives
-    where that complement underflows.
-
-    Attributes
-    ----------
-    p, q, a, log_q : probability, its complement, their logarithms (a = -log p), free of cancellation
-    share : p over q of top, exact where both underflow; 0 for top
-    pa_q : p a / q, which tends to 1 where q underflows
-    """
-
-    gamma: Array
-    w: Array
-    columns: NDArray[np.intp]
-    top: NDArray[np.intp]
-    is_top: NDArray[np.bool_]
-    p: Array
-    q: Array
-    a: Array
-    log_q: Array
-    q_gamma: Array
-    share: Array
-    pa_q: Array
-    p_factors: tuple[Array, Array]
-
-    def __init__(self, z: Array, parameters: Parameters) -> None:
-        self.gamma = np.array(parameters.gamma)[:, None]
-        self.w = np.array(parameters.class_weight)[:, None]
-        self.columns = np.arange(z.shape[1])
-        top = np.argmax(z, axis=0)
-        rest = z.copy()
-        rest[top, self.columns] = -np.inf
-        second = rest.max(axis=0)
-        d, d_low = _two_diff(z, second)
-        gap, gap_low = _two_diff(second, z[top, self.columns])
-        root = np.exp(0.5 * gap) * (1.0 + 0.5 * gap_low)
-        relative = np.exp(np.where(np.arange(len(z))[:, None] == top, -np.inf, d)) * (1.0 + d_low)
-        total = relative.sum(axis=0)  # in [1, K - 1]
-        log_total = np.log1p(root * root * total)
-        a = (z[top, self.columns] - z) + log_total
-        self.set_classes(top, relative, total, gap, gap_low, root, a)
-
-    def set_classes(
-        self, top: NDArray[np.intp], relative: Array, total: Array, gap: Array, gap_low: Array, root: Array, a: Array
-    ) -> None:
-        """Everything else, from exponentials relative to one class (0 for top) and that class relative to top.
-
-        ``total`` is the sum of ``relative``, ``gap + gap_low`` the logarithm of the one class over top, ``root`` the
-        square root of its exponential.
-        """
-        self.top, self.is_top = top, np.arange(len(relative))[:, None] == top
-        t = root * root
-        rest = t * total  # all classes but top, top being 1
-        # Two factors, neither of them subnormal, for products with large numbers; 0 for top.
-        self.p_factors = root, relative * (root / (1.0 + rest))
-        self.share = relative / total
-        self.p = relative * (t / (1.0 + rest))
-        self.p[top, self.columns] = 1.0 / (1.0 + rest)
-        self.q = 1.0 - self.p  # no cancellation: p <= 1/2 but for top
-        self.q[top, self.columns] = rest / (1.0 + rest)
-        self.a = a
-        self.log_q = np.log1p(-np.where(self.is_top, 0.0, self.p))
-        log_q_top = np.log(total) - np.log1p(rest)
-        self.log_q[top, self.columns] = gap + log_q_top
-        # q**gamma, with exp(gamma * gap) apart: the rounding error of that product is all that is magnified.
-        g_top = self.gamma[top, 0]
-        self.q_gamma = np.exp(self.gamma * self.log_q)
-        self.q_gamma[top, self.columns] = np.exp(g_top * gap) * np.exp(g_top * (gap_low + log_q_top))
-        pa_q = np.where(self.is_top, 1.0, self.p * a) / np.where(self.is_top, 1.0, self.q)
-        pa_q[top, self.columns] = _ratio_to_small(np.log1p(rest), self.pick(self.q)) * self.pick(self.p)
-        self.pa_q = pa_q
-
-    def pick(self, table: NDArray[Any]) -> NDArray[Any]:
-        """Entry of the top class in each row."""
-        picked: NDArray[Any] = table[self.top, self.columns]
-        return picked
-
-    def losses(self) -> Array:
-        """Focal loss of a row whose label is the class, ``w q**gamma a``."""
-        losses: Array = self.w * self.q_gamma * self.a
-        return losses
-
-    def slope(self) -> Array:
-        """``-A_k = w q**gamma (1 + gamma p a / q)``: what the gradient of a row of class k is proportional to."""
-        slope: Array = self.w * self.q_gamma * (1.0 + self.gamma * self.pa_q)
-        return slope
-
-    def bend(self) -> Array:
-        """``R_k = V_k q_k / -A_k``, ``V_k = p_k dA_k/dp_k``; free of weights and of q**gamma: it never underflows."""
-        g = self.gamma
-        factor = g * (2.0 - self.a + (g - 1.0) * self.pa_q) / (1.0 + g * self.pa_q)
-        outer, inner = self.p_factors
-        bend: Array = np.where(self.is_top, self.p * factor, outer * (inner * factor))
-        return bend
-
-    def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:
-        """Gradient and diagonal of the second derivatives.
-
-        Gradient for label t: ``A_t (delta_tk - p_k)``. Exact diagonal: ``V_t (delta_tk - p_k)**2 - A_t p_k q_k``.
-        Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. Since sum_t eta_t (-A_t) = c and
-        eta_t V_t = c p_t R_t / q_t,
-
-            h_k = c [ p_k q_k (1 + R_k) + p_k**2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
-
-        O(K) a row, and nothing in it is a difference of large numbers. ``p_k / q`` of top is taken from the shares.
-        """
-        slope, bend = self.slope(), self.bend()
-        labelled = label_weights * slope
-        total = labelled.sum(axis=0)
-        # For label k itself the complement, which is no difference; the sum over the other labels likewise.
-        gradient: Array = self._others(labelled) * self.p - labelled * self.q
-        p_over_q = np.where(self.is_top, 0.0, self.p / np.where(self.is_top, 1.0, self.q))  # of classes but top
-        if expected:
-            with np.errstate(over="ignore", divide="ignore"):
-                c = 1.0 / (self.p / slope).sum(axis=0)
-            term = p_over_q * bend
-            top_bend = self.pick(self.p * bend)
-            across = self.p * (term.sum(axis=0) - term) + self.share * top_bend
-            return gradient, c * self.p * (self.q * (1.0 + bend) + across)
-        # p_k / q_t times the slope of label t, summed over the labels t other than k
-        scaled = labelled * bend
-        top_scaled = self.pick(scaled)
-        over_q = np.where(self.is_top, 0.0, scaled / np.where(self.is_top, 1.0, self.q))
-        across = self.p * (over_q.sum(axis=0) - over_q) + self.share * top_scaled
-        hessian: Array = scaled * self.q + self.p * across + total * self.p * self.q
-        return gradient, hessian
-
-    @staticmethod
-    def _others(values: Array) -> Array:
-        """Sum of the other classes' non-negative values, without a difference."""
-        before, after = np.zeros_like(values), np.zeros_like(values)
-        before[1:] = np.cumsum(values, axis=0)[:-1]
-        after[:-1] = np.cumsum(values[::-1], axis=0)[::-1][1:]
-        return before + after
-
-    def log_posterior(self) -> Array:
-        """Logarithms of the class probabilities for which the margins are best, largest 0: ``log(p_k / -A_k)``."""
-        log_eta = -self.a - self.gamma * self.log_q - np.log1p(self.gamma * self.pa_q) - np.log(self.w)
-        # Classes that tie with top take a different path above; they shall stay tied to the last bit.
-        tied = (self.a == self.pick(self.a)) & (self.gamma == self.gamma[self.top, 0]) & (self.w == self.w[self.top, 0])
-        log_eta = np.where(tied, self.pick(log_eta), log_eta)
-        shifted: Array = log_eta - log_eta.max(axis=0)
-        return shifted
+def _logsumexp(x: Array) -> Array:
+    highest = x.max(axis=0)
+    total: Array = highest + np.log(np.exp(x - highest).sum(axis=0))
+    return total
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The logit link
+# Classes by the logits of their probabilities
 
 
 class Logit:
@@ -361,6 +210,105 @@ class Logit:
         of_r, of_d = (q - p - of_slope) / slope, ((1.0 - g) * p + excess - 2.0 * p - of_slope) / slope
         return np.where(g == 0.0, 1.0, of_r), np.where(g == 0.0, 0.0, of_d)
 
+    def q_gamma(self) -> Array:
+        """``q**gamma``."""
+        power: Array = np.exp(-self.gamma * self.b)
+        return power
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The link of the paper
+
+
+class Probabilities:
+    """The classes of a block of rows, all arrays of shape (K, rows); margins of the paper, p = softmax(z).
+
+    Attributes
+    ----------
+    logit : Logit
+        The logit of a class is its margin less the logarithm of the sum of the other exponentials.
+    """
+
+    gamma: Array
+    w: Array
+    logit: Logit
+    is_top: NDArray[np.bool_]
+
+    def __init__(self, z: Array, parameters: Parameters) -> None:
+        self.gamma = np.array(parameters.gamma)[:, None]
+        self.w = np.array(parameters.class_weight)[:, None]
+        columns = np.arange(z.shape[1])
+        top = np.argmax(z, axis=0)
+        self.is_top = np.arange(len(z))[:, None] == top
+        highest = z[top, columns]
+        d = z - highest
+        e = np.exp(d)
+        # Top is the only class that the others can be small beside: their sum is taken without it. Of the others the
+        # sum without them is at least 1, top's own.
+        t = d - np.log(np.where(self.is_top, 1.0, e.sum(axis=0) - np.where(self.is_top, 0.0, e)))
+        t_top = -_logsumexp(np.where(self.is_top, -np.inf, d))
+        # What ties with top stays tied to the last bit.
+        self.logit = Logit(np.where(d == 0.0, t_top, t), self.gamma)
+
+    def losses(self) -> Array:
+        """Focal loss of a row whose label is the class, ``w q**gamma a``."""
+        losses: Array = self.w * self.logit.q_gamma() * self.logit.a
+        return losses
+
+    def slope(self) -> Array:
+        """``-A_k = w q**gamma (1 + gamma p a / q)``: what the gradient of a row of class k is proportional to."""
+        slope: Array = self.w * self.logit.q_gamma() * self.logit.bracket
+        return slope
+
+    def bend(self) -> Array:
+        """``R_k = V_k q_k / -A_k``, ``V_k = p_k dA_k/dp_k``; free of weights and of q**gamma: it never underflows."""
+        g, c = self.gamma, self.logit
+        bend: Array = c.p * (g * (2.0 - c.a + (g - 1.0) * c.odds_a) / c.bracket)
+        return bend
+
+    def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:
+        """Gradient and diagonal of the second derivatives.
+
+        Gradient for label t: ``A_t (delta_tk - p_k)``. Exact diagonal: ``V_t (delta_tk - p_k)**2 - A_t p_k q_k``.
+        Expected diagonal: the exact one averaged over t ~ eta, eta_t = c p_t / -A_t. Since sum_t eta_t (-A_t) = c and
+        eta_t V_t = c p_t R_t / q_t,
+
+            h_k = c [ p_k q_k (1 + R_k) + p_k**2 sum_{t != k} p_t R_t / q_t ],   1/c = sum_t p_t / -A_t,
+
+        O(K) a row, and nothing in it is a difference of large numbers. ``p_k / q_t`` of top, whose complement may
+        underflow, comes from logarithms.
+        """
+        p, q, slope, bend = self.logit.p, self.logit.q, self.slope(), self.bend()
+        labelled = label_weights * slope
+        # For label k itself the complement, which is no difference; the sum over the other labels likewise.
+        gradient: Array = _others(labelled) * p - labelled * q
+        b_top = np.where(self.is_top, self.logit.b, 0.0).sum(axis=0)
+        p_over_q_top = np.exp(np.where(self.is_top, -np.inf, b_top - self.logit.a))
+
+        def across(values: Array) -> Array:
+            """``p_k`` times the sum of values_t / q_t over the classes t but k."""
+            of_top = np.where(self.is_top, values, 0.0).sum(axis=0)
+            others = np.where(self.is_top, 0.0, values / np.where(self.is_top, 1.0, q))
+            result: Array = p * (others.sum(axis=0) - others) + p_over_q_top * of_top
+            return result
+
+        if expected:
+            with np.errstate(over="ignore", divide="ignore"):
+                c = 1.0 / (p / slope).sum(axis=0)
+            return gradient, c * p * (q * (1.0 + bend) + across(p * bend))
+        hessian: Array = labelled * bend * q + p * across(labelled * bend) + labelled.sum(axis=0) * p * q
+        return gradient, hessian
+
+    def log_posterior(self) -> Array:
+        """Logarithms of the class probabilities for which the margins are best, largest 0: ``log(p_k / -A_k)``."""
+        log_eta = self.logit.theta - np.log(self.w)
+        shifted: Array = log_eta - log_eta.max(axis=0)
+        return shifted
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The logit link
+
 
 class Posteriors:
     """The classes of a block of rows, all arrays of shape (K, rows); margins f are log-odds, eta = softmax(f).
@@ -394,13 +342,13 @@ class Posteriors:
         # Differences first: beside a large margin the logarithms would be lost.
         top = np.argmax((f - f.max(axis=0)) + (log_w - half), axis=0)
         is_top = np.arange(len(f))[:, None] == top
-        d, d_low = _two_diff(f, f[top, columns])
+        d = f - f[top, columns]
         d = np.where(is_top, -np.inf, d + (log_w - log_w[top, 0]))
         # Farther apart than this all that depends on it has underflowed, digits would be lost, and -log p is linear.
         highest, limit = d.max(axis=0), -800.0 * (1.0 + self.gamma[top, 0])
         d = np.where(highest < limit, d - highest + limit, d)
         self.a_beyond = np.where(is_top, 0.0, np.maximum(limit - highest, 0.0) / (1.0 + self.gamma[top, 0]))
-        t = self._solve(d, d_low, top, columns)
+        t = self._solve(d, top, columns)
         self.logit = Logit(t, self.gamma)
         log_r = self.logit.log_r()
         highest = log_r.max(axis=0)
@@ -412,7 +360,7 @@ class Posteriors:
         self.c_r = np.exp(log_c + highest + np.log(total))
         self.d = np.exp(log_r - self.logit.theta)
 
-    def _solve(self, d: Array, d_low: Array, top: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+    def _solve(self, d: Array, top: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
         """Logits of all classes, given ``theta - theta_top``, -inf for top."""
         gamma, g_top = self.gamma, self.gamma[top, 0]
         is_top = np.isneginf(d)
@@ -422,7 +370,7 @@ class Posteriors:
         unsolved = np.ones(len(columns), dtype=bool)
         for _ in range(100):
             at_top, others = Logit(t_top, g_top), Logit(np.where(is_top, -1.0, t), gamma)
-            missing = np.where(is_top, 0.0, d + (at_top.theta - others.theta) + d_low)
+            missing = np.where(is_top, 0.0, d + (at_top.theta - others.theta))
             log_p = np.where(is_top, -np.inf, -others.a)
             log_sum = _logsumexp(log_p)
             pull = np.exp(log_p - log_sum) * others.q / others.slope
@@ -443,7 +391,7 @@ class Posteriors:
 
     def losses(self) -> Array:
         """Focal loss of a row whose label is the class, ``w q**gamma a``."""
-        losses: Array = self.w * np.exp(-self.gamma * self.logit.b) * (self.logit.a + self.a_beyond)
+        losses: Array = self.w * self.logit.q_gamma() * (self.logit.a + self.a_beyond)
         return losses
 
     def derivatives(self, label_weights: Array, expected: bool) -> tuple[Array, Array]:
@@ -456,19 +404,13 @@ class Posteriors:
 
         and expected diagonal, its average over t ~ eta, ``c R rho_k (1 - rho_k)``.
         """
-        rho, others = self.rho, Probabilities._others(self.rho)
+        rho, others = self.rho, _others(self.rho)
         labelled = label_weights * self.w * self.d
-        gradient: Array = Probabilities._others(labelled) * rho - labelled * others
+        gradient: Array = _others(labelled) * rho - labelled * others
         if expected:
             return gradient, self.c_r * rho * others
         r_bend, d_bend = self.logit.bends()
         total, pulled = labelled.sum(axis=0), labelled * d_bend
         own = total * rho * r_bend - pulled
-        across = total * Probabilities._others(rho * r_bend) - Probabilities._others(pulled)
+        across = total * _others(rho * r_bend) - _others(pulled)
         return gradient, others**2 * own + rho**2 * across
-
-
-def _logsumexp(x: Array) -> Array:
-    highest = x.max(axis=0)
-    total: Array = highest + np.log(np.exp(x - highest).sum(axis=0))
-    return total
