@@ -225,8 +225,7 @@ def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
         pytest.skip("CuPy can use it")
     xgb = pytest.importorskip("xgboost")
     from focal_boost import FocalClassifier
-    from focal_boost.xgboost import rounds
-    from focal_boost.xgboost import FocalObjective, train
+    from focal_boost.xgboost import FocalObjective, rounds, train
 
     monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
     monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")

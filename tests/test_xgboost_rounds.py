@@ -27,8 +27,7 @@ from libraries import make_loss
 from tables import draw
 
 from focal_boost import FocalClassifier, kernels
-from focal_boost.xgboost import rounds
-from focal_boost.xgboost import FocalObjective, train
+from focal_boost.xgboost import FocalObjective, rounds, train
 
 BASE = {"nthread": 1, "max_depth": 4, "learning_rate": 0.3, "seed": 3, "verbosity": 1}
 
