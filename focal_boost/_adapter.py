@@ -163,22 +163,22 @@ class Objective(abc.ABC):
         labels, weights, n_threads = self._labels_weights_threads(y_pred)
         return labels, y_true, weights, n_threads if self.n_threads is None else self.n_threads
 
-    def _derivatives(
-        self, labels: Any, margins: Any, weights: Any, outputs: list[Any], n_threads: int | None, **offset: Any
-    ) -> tuple[Any, Any]:
-        """Gradient and curvature at the scale of the library, into arrays that are given."""
+    def _prepared(
+        self, labels: Any, margins: Any, weights: Any, outputs: list[Any], n_threads: int | None, intercept: Any = None
+    ) -> tuple[Any, Any, Callable[[Any], None]]:
+        """Gradient and curvature at the scale of the library, arrays that are given, and what fills them."""
         curvature = 1.0 if self.loss.n_outputs == 1 else self._softmax_scale
-        gradient, hessian = outputs
-        return self.loss.gradient_hessian(
+        gradient_out, hessian_out = outputs
+        return self.loss._prepared(
             labels,
             margins,
             weights,
-            gradient,
-            hessian,
+            gradient_out,
+            hessian_out,
             n_threads,
             hessian_scale=curvature,
+            intercept=intercept,
             scale=self.scale,
-            **offset,
         )
 
 

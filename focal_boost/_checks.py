@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Number, Real
 from typing import Any
@@ -246,11 +245,9 @@ def check_n_threads(n_threads: Any) -> None:
 
 
 def thread_count(n_threads: int | None) -> int:
-    """Number of threads: as given, or all processors that this process may use for None and numbers below 1."""
+    """Number of threads: as given, or 0, all processors that this process may use, for None and numbers below 1."""
     check_n_threads(n_threads)
-    if n_threads is not None and n_threads > 0:
-        return int(n_threads)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(int(n_threads or 0), 0)
 
 
 def output_array(out: Any, name: str, like: Any, kind: Any) -> Any:

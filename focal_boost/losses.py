@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, overload
 
@@ -253,6 +253,43 @@ class _FocalLoss:
         ValueError
             If shapes disagree, a label or weight is not allowed, or an output array is read-only.
         """
+        gradient, hessian, fill = self._prepared(
+            y_true,
+            raw_prediction,
+            sample_weight,
+            gradient_out,
+            hessian_out,
+            n_threads,
+            hessian_scale=hessian_scale,
+            intercept=intercept,
+            scale=scale,
+        )
+        fill(raw_prediction)
+        return gradient, hessian
+
+    def _prepared(
+        self,
+        y_true: Any,
+        raw_prediction: Any,
+        sample_weight: Any,
+        gradient_out: Any,
+        hessian_out: Any,
+        n_threads: int | None,
+        *,
+        hessian_scale: float,
+        intercept: Any = None,
+        scale: Any = 1.0,
+    ) -> tuple[Any, Any, Callable[[Any], None]]:
+        """Check the arguments of `gradient_hessian`.
+
+        Returns
+        -------
+        gradient, hessian : ndarray
+            Arrays for the results.
+        fill : callable
+            Computes them from margins of the same kind. A training calls it in each round: its labels and weights
+            stay, and are checked and converted once.
+        """
         kind = _kernels_for(y_true, raw_prediction, sample_weight, gradient_out, hessian_out)
         z = margin_array(raw_prediction, self.n_outputs, kind)
         y = code_array(y_true, self._label_shape(z), kind)
@@ -271,15 +308,18 @@ class _FocalLoss:
             and "FOCAL_BOOST_KERNELS" not in os.environ
         ):
             _warn_of_numpy()
-        z, offset = self._offset(intercept, z, kind)
         if np.ndim(scale):
             weight = self._weights_of_labels(weight, scale, z, kind)
             parameters = self._parameters
         else:
-            parameters = _scaled(self._parameters, float(scale))  # type: ignore[arg-type]
-        outputs = (gradient, hessian)
-        self._run(kind, "derivatives", parameters, (y, z, weight), outputs, n_threads, offset, float(hessian_scale))
-        return gradient, hessian
+            parameters = _scaled(self._parameters, float(scale))
+        outputs, curvature = (gradient, hessian), float(hessian_scale)
+
+        def fill(raw_prediction: Any) -> None:
+            margins, offset = self._offset(intercept, margin_array(raw_prediction, self.n_outputs, kind), kind)
+            self._run(kind, "derivatives", parameters, (y, margins, weight), outputs, n_threads, offset, curvature)
+
+        return gradient, hessian, fill
 
     @overload
     def log_loss_scale(self, intercept: float | None = None) -> float: ...

@@ -256,20 +256,26 @@ def test_margins_come_from_predict_where_the_interface_is_missing(monkeypatch):
 
 def test_margins_and_gradients_are_not_copied(monkeypatch):
     objective, _table, _, dtrain = task(4)
-    addresses = []
-    derivatives = FocalObjective._derivatives
+    rounds_seen, preparations = [], []
+    prepared = FocalObjective._prepared
 
-    def spy(self, labels, margins, weights, outputs, n_threads):
-        assert not margins.flags.owndata
-        assert not margins.flags.writeable
-        addresses.append([x.ctypes.data for x in outputs])
-        return derivatives(self, labels, margins, weights, outputs, n_threads)
+    def spy(self, *args):
+        gradient, hessian, fill = prepared(self, *args)
+        preparations.append((gradient, hessian))
 
-    monkeypatch.setattr(FocalObjective, "_derivatives", spy)
+        def seen(margins):
+            assert not margins.flags.owndata
+            assert not margins.flags.writeable
+            rounds_seen.append(margins.shape)
+            fill(margins)
+
+        return gradient, hessian, seen
+
+    monkeypatch.setattr(FocalObjective, "_prepared", spy)
     monkeypatch.setattr(xgb.Booster, "predict", None)
     train({**BASE, **objective.params}, dtrain, 4, obj=objective)
-    assert len(addresses) == 4
-    assert addresses[0] == addresses[-1]
+    assert len(rounds_seen) == 4
+    assert len(preparations) == 1  # one pair of arrays, labels and weights checked once
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,13 @@ from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
 from focal_boost._checks import check_n_threads
 from focal_boost._features import check_columns
 from focal_boost._typing import AnyArray, FloatArray
-from focal_boost.lightgbm.objective import DEVICE_NAMES, FocalObjective, given_threads, keep_parameters
+from focal_boost.lightgbm.objective import (
+    DEVICE_NAMES,
+    FocalObjective,
+    ObjectiveOfTraining,
+    given_threads,
+    keep_parameters,
+)
 from focal_boost.lightgbm.text import link_of
 
 __all__ = ["ADAPTER", "LightGBMAdapter"]
@@ -178,7 +184,7 @@ class LightGBMAdapter(Adapter):
             intercept = loss.fit_intercept_only(y, sample_weight)
         scale = loss.log_loss_scale(intercept)
         n_threads = _threads(params) if n_threads is None else n_threads
-        objective = FocalObjective(loss, None if started else intercept, n_threads, scale=scale)
+        objective = ObjectiveOfTraining(loss, None if started else intercept, n_threads, scale=scale)
 
         given, of_params = own_metrics(params)
         name_of_metrics = next(iter(given), "metric")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import types
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import lightgbm
@@ -130,10 +131,14 @@ class FocalObjective(Objective):
         gradient, hessian : ndarray of shape (n,), or (n, K) in Fortran order, float32
             The layout that LightGBM takes without a copy.
         """
+        gradient, hessian, fill = self._prepared_for(y_true, y_pred, sample_weight)
+        fill(y_true if isinstance(y_pred, lightgbm.Dataset) else y_pred)
+        return gradient, hessian
+
+    def _prepared_for(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Callable[[Any], None]]:
         labels, scores, weights, n_threads = self._arguments(y_true, y_pred, sample_weight)
-        scores = np.asarray(scores)
-        outputs = [_empty(scores.shape, y_pred) for _ in range(2)]
-        return self._derivatives(labels, scores, weights, outputs, n_threads, intercept=self.intercept)
+        outputs = [_empty(np.shape(scores), y_pred) for _ in range(2)]
+        return self._prepared(labels, scores, weights, outputs, n_threads, self.intercept)
 
     def metric(
         self, y_true: ArrayLike | None, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
@@ -212,6 +217,23 @@ class FocalObjective(Objective):
         if np.any(self.intercept):
             _check_start(self.intercept, data)
         return _field(data, "label"), _field(data, "weight"), given_threads(data.params or {})
+
+
+class ObjectiveOfTraining(FocalObjective):
+    """The objective of one training of an estimator: labels and weights are checked in its first round, arrays kept."""
+
+    _kept: tuple[Any, Any, Callable[[Any], None]] | None = None
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+        """Gradient and curvature from labels, margins and weights, in the same two arrays in each round."""
+        if self._kept is None:
+            self._kept = self._prepared_for(y_true, y_pred, sample_weight)
+        gradient, hessian, fill = self._kept
+        fill(y_pred)
+        return gradient, hessian
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
 
 def _field(data: lightgbm.Dataset, name: str) -> NDArray[np.float32] | None:

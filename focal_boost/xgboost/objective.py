@@ -122,7 +122,9 @@ class FocalObjective(Objective):
         with context:
             margins = kernels.asarray(margins)
             outputs = [kernels.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-            return self._derivatives(labels, margins, weights, outputs, n_threads)
+            gradient, hessian, fill = self._prepared(labels, margins, weights, outputs, n_threads)
+            fill(margins)
+            return gradient, hessian
 
     def _labels_weights_threads(self, data: xgboost.DMatrix) -> tuple[Any, Any, int | None]:
         return *labels_and_weights(data), getattr(data, "nthread", None)

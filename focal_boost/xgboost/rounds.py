@@ -287,11 +287,11 @@ class Rounds(xgboost.callback.TrainingCallback):
         self.objective = objective
         self.X = X
         self.way: _Crossing | None = None
-        self.outputs: Any = None
+        self.prepared: Any = None
 
     def before_training(self, model: Any) -> Any:
         """Forget an earlier training."""
-        self.way = self.outputs = None
+        self.way = self.prepared = None
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
@@ -301,7 +301,7 @@ class Rounds(xgboost.callback.TrainingCallback):
 
     def after_training(self, model: Any) -> Any:
         """Let go of data and device memory."""
-        self.way = self.outputs = self.X = None
+        self.way = self.prepared = self.X = None
         model.__dict__.pop("update", None)
         return model
 
@@ -313,11 +313,13 @@ class Rounds(xgboost.callback.TrainingCallback):
         module = self.way.module
         with on_device(module, self.way.ordinal):
             margins = self.way.margins(booster, dtrain)
-            if self.outputs is None:
-                self.outputs = [module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-            gradient, hessian = self.objective._derivatives(
-                self.way.labels, margins, self.way.weights, self.outputs, self.n_threads
-            )
+            if self.prepared is None:
+                outputs = [module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
+                self.prepared = self.objective._prepared(
+                    self.way.labels, margins, self.way.weights, outputs, self.n_threads
+                )
+            gradient, hessian, fill = self.prepared
+            fill(margins)
             booster.boost(dtrain, iteration, grad=gradient, hess=hessian)
             if not self.way.finished(booster, dtrain):
                 logger.debug("margins cross to the GPU in each round: X is not what dtrain was made of")
