@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -30,8 +31,6 @@ MARGINS = np.array([-size for size in SIZES] + [0.0] + SIZES)
 MARGINS[np.abs(MARGINS) > 1e-200] = MARGINS[np.abs(MARGINS) > 1e-200].astype(np.float32)
 
 links = pytest.mark.parametrize("link", LINKS)
-binary_cases = pytest.mark.parametrize("alpha", BINARY_ALPHAS, ids=str)
-gammas = pytest.mark.parametrize("gamma", GAMMAS)
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 hessians = pytest.mark.parametrize("hessian", ["expected", "exact"])
 
@@ -50,18 +49,12 @@ def softmax_rows(n_classes):
     return np.array(rows)
 
 
-ROWS = {n_classes: softmax_rows(n_classes) for n_classes in (2, 3, 7)}
+ROWS = {"binary": np.column_stack([np.zeros_like(MARGINS), MARGINS])}
+ROWS |= {n_classes: softmax_rows(n_classes) for n_classes in (2, 3, 7)}
 CLASS_WEIGHTS = {2: (0.2, 1.7), 3: (0.03, 1.0, 2.5), 7: (0.5, 3.0, 0.01, 1.0, 1.0, 0.2, 0.7)}
-multiclass_cases = pytest.mark.parametrize(
-    ("n_classes", "alpha", "gamma"),
-    [
-        (k, alpha, gamma)
-        for k, weights in CLASS_WEIGHTS.items()
-        for alpha in (None, weights)
-        for gamma in (GAMMAS if k < 7 else [0.0, 1e-3, 2.0, 50.0, "per class"])
-    ],
-    ids=lambda value: "alpha" if isinstance(value, tuple) else str(value),
-)
+WEIGHTS = {"binary": BINARY_ALPHAS, **{n_classes: (None, weights) for n_classes, weights in CLASS_WEIGHTS.items()}}
+# The binary loss, or a number of classes.
+kinds = pytest.mark.parametrize("kind", WEIGHTS)
 
 
 def of_each_class(gamma, n_classes=2):
@@ -69,6 +62,67 @@ def of_each_class(gamma, n_classes=2):
     if gamma == "per class":
         return PER_CLASS[n_classes], PER_CLASS[n_classes]
     return gamma, (gamma,) * n_classes
+
+
+class Truth(NamedTuple):
+    """What `reference` says of each row of margins, t its label."""
+
+    loss: np.ndarray  # [row, t]
+    gradient: np.ndarray  # [row, t, k]
+    curvature: np.ndarray  # [row, t, k]
+    terms: np.ndarray  # [row, t, k]: sums of the sizes of the curvature's terms, which cancel where its sign changes
+    expected: np.ndarray  # [row, k]
+    posterior: np.ndarray  # [row, k]
+
+
+@cache
+def truth(link, kind, gamma, alpha, dtype):
+    if kind == "binary":
+        weights = (1.0, 1.0) if alpha is None else alpha if isinstance(alpha, tuple) else (1 - alpha, alpha)
+    else:
+        weights = alpha or (1.0,) * kind
+    margins = [tuple(row) for row in rows(kind, dtype).tolist()]
+    found = [reference.row(link, row, gamma, weights) for row in margins]
+    terms = [
+        row.terms if link == "logit" else focal_curvature_terms(at, gamma, weights)
+        for at, row in zip(margins, found, strict=True)
+    ]
+    fields = ([getattr(row, name) for row in found] for name in ("loss", "gradient", "curvature"))
+    rest = ([getattr(row, name) for row in found] for name in ("expected", "posterior"))
+    return Truth(*(np.array(values, dtype=object) for values in (*fields, terms, *rest)))
+
+
+def rows(kind, dtype):
+    """All rows in double precision, of which those of several classes need fewer in single precision."""
+    return ROWS[kind].astype(dtype) if dtype == np.float64 or kind == "binary" else ROWS[kind][::3].astype(dtype)
+
+
+def each_loss(kind, link, dtype, **options):
+    """Each gamma and alpha: margins as the loss takes them, the loss, the truth, one gamma a class."""
+    n_classes = 2 if kind == "binary" else kind
+    margins = rows(kind, dtype)
+    for gamma in GAMMAS if n_classes < 7 else [0.0, 1e-3, 2.0, 50.0, "per class"]:
+        gamma, each = of_each_class(gamma, n_classes)
+        for alpha in WEIGHTS[kind]:
+            true = truth(link, kind, each, alpha, dtype)
+            if kind == "binary":
+                yield margins[:, 1], BinaryFocalLoss(gamma, alpha, link=link, **options), true, each
+            else:
+                yield margins, MulticlassFocalLoss(kind, gamma, alpha, link=link, **options), true, each
+
+
+def of_label(kind, label, table):
+    """Entries of a table [row, t, ...] for one label, which may be soft, and the sizes of what is added up."""
+    if kind != "binary":
+        return table[:, label], abs(table[:, label])
+    with mp.workdps(reference.KEPT):
+        zero, one = (1 - mpf(label)) * table[:, 0], mpf(label) * table[:, 1]
+        return zero + one, abs(zero) + abs(one)
+
+
+def margins_taken(kind, table):
+    """A table [row, k] of two margins, of which the binary loss has the second."""
+    return table[:, 1] if kind == "binary" else table
 
 
 def tolerance(dtype, link):
@@ -80,59 +134,32 @@ def tolerance(dtype, link):
     return 5e-14 if link == "focal" else 1e-10
 
 
-def assert_accurate(got, expected, link, scale=None):
+def assert_accurate(got, expected, loss, scale=None):
     """Relative error of each entry; absolute where the true value is below the smallest normal number."""
     smallest = mpf(float(np.finfo(got.dtype).smallest_normal))
     if got.dtype == np.float32 and hasattr(losses.kernels, "cuda"):
         smallest *= 4  # a GPU makes 0 of smaller numbers, before class weights of up to 2.5 multiply them
-    allowed = tolerance(got.dtype, link)
+    allowed = tolerance(got.dtype, loss.link)
     scale = expected if scale is None else scale
-    assert got.shape == (len(expected),)
+    assert got.shape == expected.shape
+    # The question is quickly asked in double precision, with some room for its own rounding.
+    near, sizes = expected.astype(float), abs(scale.astype(float))
+    plain = (np.abs(near) > 1.001 * float(smallest)) & (np.abs(got - near) <= 0.9 * allowed * sizes)
     with mp.workdps(50):
-        for i, (value, true, size) in enumerate(zip(got.tolist(), expected, scale, strict=True)):
-            # The same question in double precision is quickly asked, with some room for its own rounding.
-            if abs(true) >= smallest and abs(value - float(true)) <= 0.9 * allowed * float(abs(size)):
-                continue
+        for place in map(tuple, np.argwhere(~plain)):
+            value, true = float(got[place]), expected[place]
             error = abs(mpf(value) - true)
             if abs(true) < smallest and error < smallest:
                 continue
-            relative = error / abs(size)
-            assert relative <= allowed, f"entry {i}: {value!r} for {mp.nstr(true, 20)}, error {mp.nstr(relative, 3)}"
-
-
-def tuples(z):
-    return [tuple(row) for row in z.tolist()]
-
-
-def binary_weights(alpha):
-    if alpha is None:
-        return 1.0, 1.0
-    return alpha if isinstance(alpha, tuple) else (1 - alpha, alpha)
-
-
-def binary_rows(link, z, gamma, alpha):
-    return [reference.row(link, (0.0, margin), gamma, binary_weights(alpha)) for margin in z.tolist()]
-
-
-def mixed(y, pairs):
-    """Values of label y, and the sizes of what is added up, from those of label 0 and label 1."""
-    with mp.workdps(reference.KEPT):
-        summands = [((1 - mpf(y)) * zero, mpf(y) * one) for zero, one in pairs]
-        return [zero + one for zero, one in summands], [abs(zero) + abs(one) for zero, one in summands]
-
-
-def curvature_terms(link, margins, gamma, class_weight):
-    """Sums of the sizes of the terms of the exact second derivative [t][k], which cancel where it changes its sign."""
-    if link == "logit":
-        return reference.row(link, margins, gamma, class_weight).terms
-    with mp.workdps(30):
-        sizes = [focal_curvature_terms(t, margins, gamma[t]) for t in range(len(margins))]
-        return [[mpf(w) * size for size in row] for w, row in zip(class_weight, sizes, strict=True)]
+            relative = error / abs(scale[place])
+            assert relative <= allowed, (
+                f"{loss}, entry {place}: {value!r} for {mp.nstr(true, 20)}, error {mp.nstr(relative, 3)}"
+            )
 
 
 @cache
-def focal_curvature_terms(t, z, gamma):
-    """For the margins of the paper, class by class, without class weight."""
+def unweighted_curvature_terms(t, z, gamma):
+    """For the margins of the paper and a label."""
     gamma = mpf(gamma)
     with mp.workdps(30):
         exponentials = [mp.exp(mpf(margin) - mpf(max(z))) for margin in z]
@@ -147,8 +174,18 @@ def focal_curvature_terms(t, z, gamma):
         return [bend * r**2 + slope * p[k] * q[k] for k, r in enumerate(residuals)]
 
 
+def focal_curvature_terms(margins, gamma, weights):
+    with mp.workdps(30):
+        sizes = [unweighted_curvature_terms(t, margins, gamma[t]) for t in range(len(margins))]
+        return [[mpf(w) * size for size in row] for w, row in zip(weights, sizes, strict=True)]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The reference itself
+
+
+def ordinary_margins(n_classes):
+    return [tuple(row) for row in np.random.default_rng(0).normal(0, 8, (4, n_classes)).tolist()]
 
 
 @pytest.mark.parametrize("kernels", ["numpy"], indirect=True)
@@ -157,7 +194,7 @@ def focal_curvature_terms(t, z, gamma):
 def test_reference_of_the_logit_link_is_the_derivative_of_its_losses(gamma, n_classes):
     """The equations that define the probabilities, solved anew beside each margin."""
     _, gamma = of_each_class(gamma, n_classes)
-    for margins in [(0.0,) * n_classes, *tuples(np.random.default_rng(0).normal(0, 8, (4, n_classes)))]:
+    for margins in [(0.0,) * n_classes, *ordinary_margins(n_classes)]:
         row = reference.row("logit", margins, gamma, CLASS_WEIGHTS[n_classes])
         for ours, theirs in zip(
             (row.gradient, row.curvature), reference.resolved(margins, gamma, CLASS_WEIGHTS[n_classes]), strict=True
@@ -177,7 +214,7 @@ def test_closed_forms_of_the_logit_link(gamma, n_classes):
     """``r = dp / d theta``, theta = -log(-L'), has shares rho of its sum R: gradient and both curvatures in these."""
     _, gamma = of_each_class(gamma, n_classes)
     weights = CLASS_WEIGHTS[n_classes]
-    for margins in tuples(np.random.default_rng(0).normal(0, 8, (4, n_classes))):
+    for margins in ordinary_margins(n_classes):
         row = reference.row("logit", margins, gamma, weights)
         with mp.workdps(100):
             goals = [mpf(f) + mp.log(mpf(w)) for f, w in zip(margins, weights, strict=True)]
@@ -200,175 +237,75 @@ def test_closed_forms_of_the_logit_link(gamma, n_classes):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Binary
+# Values, for each gamma and alpha
+
+
+def labels_of(kind):
+    return LABELS if kind == "binary" else range(kind)
 
 
 @links
 @dtypes
-@gammas
-@binary_cases
-def test_binary_loss_and_gradient(alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma)
-    z = MARGINS.astype(dtype)
-    loss = BinaryFocalLoss(gamma, alpha, max_step=None, link=link)
-    rows = binary_rows(link, z, each, alpha)
-    for y in LABELS:
-        labels = np.full(len(z), y)
-        assert_accurate(loss.loss(labels, z), mixed(y, [row.loss for row in rows])[0], link)
-        gradients, sizes = mixed(y, [[values[1] for values in row.gradient] for row in rows])
-        assert_accurate(loss.gradient_hessian(labels, z)[0], gradients, link, sizes)
+@kinds
+def test_loss_and_gradient(kind, dtype, link):
+    for z, loss, true, _ in each_loss(kind, link, dtype, max_step=None):
+        for label in labels_of(kind):
+            y = np.full(len(z), label)
+            assert_accurate(loss.loss(y, z), of_label(kind, label, true.loss)[0], loss)
+            gradient, sizes = (margins_taken(kind, table) for table in of_label(kind, label, true.gradient))
+            assert_accurate(loss.gradient_hessian(y, z)[0], gradient, loss, sizes)
 
 
 @links
 @dtypes
-@gammas
-@binary_cases
-def test_binary_exact_curvature(alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma)
-    z = MARGINS.astype(dtype)
-    loss = BinaryFocalLoss(gamma, alpha, hessian="exact", max_step=None, link=link)
-    rows = binary_rows(link, z, each, alpha)
-    sizes = [curvature_terms(link, (0.0, margin), each, binary_weights(alpha)) for margin in z.tolist()]
-    for y in LABELS:
-        hessian = loss.gradient_hessian(np.full(len(z), y), z)[1]
-        curvatures, _ = mixed(y, [[values[1] for values in row.curvature] for row in rows])
-        scale, _ = mixed(y, [[values[1] for values in size] for size in sizes])
-        assert_accurate(hessian, curvatures, link, scale)
-
-
-@links
-@dtypes
-@gammas
-@binary_cases
-def test_binary_expected_curvature(alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma)
-    z = MARGINS.astype(dtype)
-    loss = BinaryFocalLoss(gamma, alpha, max_step=None, link=link)
-    expected = [row.expected[1] for row in binary_rows(link, z, each, alpha)]
-    for y in LABELS:
-        assert_accurate(loss.gradient_hessian(np.full(len(z), y), z)[1], expected, link)
-
-
-@links
-@gammas
-@binary_cases
-def test_binary_expected_curvature_does_not_depend_on_the_label(alpha, gamma, link):
-    loss = BinaryFocalLoss(of_each_class(gamma)[0], alpha, max_step=None, link=link)
-    curvatures = [loss.gradient_hessian(np.full(len(MARGINS), y), MARGINS)[1] for y in LABELS]
-    np.testing.assert_array_equal(curvatures[0], curvatures[1])
-    np.testing.assert_array_equal(curvatures[0], curvatures[2])
-
-
-def posterior_scale(eta, link, dtype, size, gamma):
-    """Under the focal link a probability is the exponential of a logit of size (gamma + 1) |z|, rounded to a double."""
-    if link == "logit" or dtype == np.float32:
-        return eta
-    return [value * (1 + (1 + max(gamma)) * size / 100) for value in eta]
-
-
-@links
-@dtypes
-@gammas
-@binary_cases
-def test_binary_posterior(alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma)
-    z = MARGINS.astype(dtype)
-    proba = BinaryFocalLoss(gamma, alpha, link=link).predict_proba(z)
-    expected = [row.posterior for row in binary_rows(link, z, each, alpha)]
-    scale = [posterior_scale(eta, link, dtype, abs(x), each) for eta, x in zip(expected, z.tolist(), strict=True)]
-    for label in (0, 1):
-        assert_accurate(proba[:, label], [eta[label] for eta in expected], link, [size[label] for size in scale])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Softmax
-
-
-def margins_of(n_classes, dtype):
-    """All rows in double precision, of which single precision needs fewer."""
-    return ROWS[n_classes] if dtype == np.float64 else ROWS[n_classes][::3].astype(dtype)
-
-
-def multiclass_rows(link, z, gamma, alpha):
-    return [reference.row(link, row, gamma, alpha or (1.0,) * z.shape[1]) for row in tuples(z)]
-
-
-@links
-@dtypes
-@multiclass_cases
-def test_multiclass_loss_and_gradient(n_classes, alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma, n_classes)
-    z = margins_of(n_classes, dtype)
-    loss = MulticlassFocalLoss(n_classes, gamma, alpha, max_step=None, link=link)
-    expected = multiclass_rows(link, z, each, alpha)
-    for t in range(n_classes):
-        labels = np.full(len(z), t)
-        assert_accurate(loss.loss(labels, z), [row.loss[t] for row in expected], link)
-        gradient = loss.gradient_hessian(labels, z)[0]
-        for k in range(n_classes):
-            assert_accurate(gradient[:, k], [row.gradient[t][k] for row in expected], link)
-
-
-@links
-@dtypes
-@multiclass_cases
-def test_multiclass_exact_curvature(n_classes, alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma, n_classes)
-    z = margins_of(n_classes, dtype)
-    loss = MulticlassFocalLoss(n_classes, gamma, alpha, hessian="exact", max_step=None, link=link)
-    expected = multiclass_rows(link, z, each, alpha)
-    sizes = [curvature_terms(link, row, each, alpha or (1.0,) * n_classes) for row in tuples(z)]
-    for t in range(n_classes):
-        hessian = loss.gradient_hessian(np.full(len(z), t), z)[1]
-        for k in range(n_classes):
-            assert_accurate(
-                hessian[:, k], [row.curvature[t][k] for row in expected], link, [size[t][k] for size in sizes]
+@kinds
+def test_exact_curvature(kind, dtype, link):
+    for z, loss, true, _ in each_loss(kind, link, dtype, hessian="exact", max_step=None):
+        for label in labels_of(kind):
+            hessian = loss.gradient_hessian(np.full(len(z), label), z)[1]
+            curvature, sizes = (
+                margins_taken(kind, of_label(kind, label, table)[0]) for table in (true.curvature, true.terms)
             )
+            assert_accurate(hessian, curvature, loss, sizes)
 
 
 @links
 @dtypes
-@multiclass_cases
-def test_multiclass_expected_curvature(n_classes, alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma, n_classes)
-    z = margins_of(n_classes, dtype)
-    loss = MulticlassFocalLoss(n_classes, gamma, alpha, max_step=None, link=link)
-    expected = multiclass_rows(link, z, each, alpha)
-    for t in range(n_classes):
-        hessian = loss.gradient_hessian(np.full(len(z), t), z)[1]
-        for k in range(n_classes):
-            assert_accurate(hessian[:, k], [row.expected[k] for row in expected], link)
+@kinds
+def test_expected_curvature(kind, dtype, link):
+    """For the binary loss it does not depend on the label, to the last bit."""
+    for z, loss, true, _ in each_loss(kind, link, dtype, max_step=None):
+        hessians = [loss.gradient_hessian(np.full(len(z), label), z)[1] for label in labels_of(kind)]
+        for hessian in hessians:
+            if kind == "binary":
+                np.testing.assert_array_equal(hessian, hessians[0])
+            assert_accurate(hessian, margins_taken(kind, true.expected), loss)
 
 
 @links
 @dtypes
-@multiclass_cases
-def test_multiclass_posterior(n_classes, alpha, gamma, dtype, link):
-    gamma, each = of_each_class(gamma, n_classes)
-    z = margins_of(n_classes, dtype)
-    proba = MulticlassFocalLoss(n_classes, gamma, alpha, link=link).predict_proba(z)
-    expected = [row.posterior for row in multiclass_rows(link, z, each, alpha)]
-    scale = [
-        posterior_scale(eta, link, dtype, max(row) - min(row), each)
-        for eta, row in zip(expected, tuples(z), strict=True)
-    ]
-    for k in range(n_classes):
-        assert_accurate(proba[:, k], [eta[k] for eta in expected], link, [size[k] for size in scale])
+@kinds
+def test_posterior(kind, dtype, link):
+    for z, loss, true, gamma in each_loss(kind, link, dtype):
+        scale = true.posterior
+        if link == "focal" and dtype == np.float64:
+            # A probability is the exponential of a logit of size (gamma + 1) |z|, rounded to a double.
+            size = np.ptp(rows(kind, dtype), axis=1)[:, None]
+            scale = scale * (1 + (1 + max(gamma)) * size / 100)
+        assert_accurate(loss.predict_proba(z), true.posterior, loss, scale)
 
 
 @links
-@multiclass_cases
-def test_log_loss(n_classes, alpha, gamma, link):
+@pytest.mark.parametrize("n_classes", CLASS_WEIGHTS)
+def test_log_loss(n_classes, link):
     """The logarithm of the posterior, also where the posterior itself is below the smallest number."""
-    gamma, each = of_each_class(gamma, n_classes)
-    z = ROWS[n_classes][::3]
-    loss = MulticlassFocalLoss(n_classes, gamma, alpha, link=link)
-    for margins, row in zip(z, multiclass_rows(link, z, each, alpha), strict=True):
-        for t in range(n_classes):
-            with mp.workdps(reference.KEPT):
-                true = -mp.log(row.posterior[t]) if row.posterior[t] < 0.5 else -mp.log1p(row.posterior[t] - 1)
-            error = abs(loss.log_loss([t], [margins]) - true)
-            assert error <= 1e-12 * true + 1e-300 + (1 + max(each)) * np.ptp(margins) * 2e-14 * (link == "focal")
+    for z, loss, true, gamma in each_loss(n_classes, link, np.float64):
+        for margins, posterior in zip(z[::3], true.posterior[::3], strict=True):
+            for t in range(n_classes):
+                with mp.workdps(reference.KEPT):
+                    exact = -mp.log(posterior[t]) if posterior[t] < 0.5 else -mp.log1p(posterior[t] - 1)
+                error = abs(loss.log_loss([t], [margins]) - exact)
+                assert error <= 1e-12 * exact + 1e-300 + (1 + max(gamma)) * np.ptp(margins) * 2e-14 * (link == "focal")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -381,62 +318,50 @@ def far_margins(dtype):
     return np.array([*sizes, 0.0, *[-size for size in sizes]], dtype=dtype)
 
 
+def far_rows(dtype, n_classes=3):
+    return np.array(np.meshgrid(*[far_margins(dtype)] * n_classes)).reshape(n_classes, -1).T
+
+
 @links
 @dtypes
-@pytest.mark.parametrize("max_step", [None, 8.0])
 @hessians
-@gammas
-def test_binary_derivatives_are_finite_at_every_margin(gamma, hessian, max_step, dtype, link):
-    z = far_margins(dtype)
-    for alpha in BINARY_ALPHAS:
-        loss = BinaryFocalLoss(of_each_class(gamma)[0], alpha, hessian, max_step, link)
+def test_derivatives_are_finite_at_every_margin(hessian, dtype, link):
+    far, grid = far_margins(dtype), far_rows(dtype)
+    for max_step in (None, 8.0):
+        for gamma in GAMMAS:
+            for alpha in BINARY_ALPHAS:
+                loss = BinaryFocalLoss(of_each_class(gamma)[0], alpha, hessian, max_step, link)
+                for y in LABELS:
+                    assert np.isfinite(loss.gradient_hessian(np.full(len(far), y), far)).all(), (loss, y)
+            loss = MulticlassFocalLoss(3, of_each_class(gamma, 3)[0], hessian=hessian, max_step=max_step, link=link)
+            for t in range(3):
+                assert np.isfinite(loss.gradient_hessian(np.full(len(grid), t), grid)).all(), (loss, t)
+
+
+@links
+@dtypes
+def test_losses_are_never_nan_or_negative(dtype, link):
+    far, pairs = far_margins(dtype), far_rows(dtype, 2)
+    for gamma in GAMMAS:
+        gamma, _ = of_each_class(gamma)
         for y in LABELS:
-            g, h = loss.gradient_hessian(np.full(len(z), y), z)
-            assert np.isfinite(g).all()
-            assert np.isfinite(h).all()
+            assert (BinaryFocalLoss(gamma, link=link).loss(np.full(len(far), y), far) >= 0).all(), (gamma, y)
+        for t in (0, 1):
+            loss = MulticlassFocalLoss(2, gamma, link=link)
+            assert (loss.loss(np.full(len(pairs), t), pairs) >= 0).all(), (gamma, t)
 
 
 @links
 @dtypes
-@pytest.mark.parametrize("max_step", [None, 8.0])
-@hessians
-@gammas
-def test_multiclass_derivatives_are_finite_at_every_margin(gamma, hessian, max_step, dtype, link):
-    far = far_margins(dtype)
-    grid = np.array(np.meshgrid(far, far, far)).reshape(3, -1).T
-    loss = MulticlassFocalLoss(3, of_each_class(gamma, 3)[0], hessian=hessian, max_step=max_step, link=link)
-    for t in range(3):
-        g, h = loss.gradient_hessian(np.full(len(grid), t), grid)
-        assert np.isfinite(g).all()
-        assert np.isfinite(h).all()
-
-
-@links
-@dtypes
-@gammas
-def test_losses_are_never_nan_or_negative(gamma, dtype, link):
-    gamma, _ = of_each_class(gamma)
-    far = far_margins(dtype)
-    for y in LABELS:
-        assert (BinaryFocalLoss(gamma, link=link).loss(np.full(len(far), y), far) >= 0).all()
-    pairs = np.array(np.meshgrid(far, far)).reshape(2, -1).T
-    for t in (0, 1):
-        assert (MulticlassFocalLoss(2, gamma, link=link).loss(np.full(len(pairs), t), pairs) >= 0).all()
-
-
-@links
-@dtypes
-@gammas
-def test_probabilities_are_proper_at_every_margin(gamma, dtype, link):
-    far = far_margins(dtype)
-    grid = np.array(np.meshgrid(far, far, far)).reshape(3, -1).T
+def test_probabilities_are_proper_at_every_margin(dtype, link):
     allowed = 2 * float(np.finfo(dtype).eps)
-    for proba in (
-        BinaryFocalLoss(of_each_class(gamma)[0], link=link).predict_proba(far),
-        MulticlassFocalLoss(3, of_each_class(gamma, 3)[0], link=link).predict_proba(grid),
-    ):
-        assert ((proba >= 0) & (proba <= 1)).all()
-        np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=0, atol=allowed)
+    for gamma in GAMMAS:
+        for proba in (
+            BinaryFocalLoss(of_each_class(gamma)[0], link=link).predict_proba(far_margins(dtype)),
+            MulticlassFocalLoss(3, of_each_class(gamma, 3)[0], link=link).predict_proba(far_rows(dtype)),
+        ):
+            assert ((proba >= 0) & (proba <= 1)).all(), gamma
+            np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=0, atol=allowed, err_msg=f"{gamma=}")
 
 
 def share_of_the_rest(link, gamma):
@@ -445,37 +370,27 @@ def share_of_the_rest(link, gamma):
 
 
 @links
-@gammas
-def test_limits_of_the_binary_gradient(gamma, link):
-    gamma, each = of_each_class(gamma)
-    g, h = BinaryFocalLoss(gamma, link=link).gradient_hessian([0, 0, 1, 1], [-np.inf, np.inf, -np.inf, np.inf])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_limits_of_the_gradient(gamma, link):
+    pair, each = of_each_class(gamma)
+    g, h = BinaryFocalLoss(pair, link=link).gradient_hessian([0, 0, 1, 1], [-np.inf, np.inf, -np.inf, np.inf])
     zero, one = (share_of_the_rest(link, x) for x in each)
-    np.testing.assert_allclose(g, [0, one, -zero, 0], rtol=tolerance(g.dtype, link))
+    rtol = tolerance(g.dtype, link)
+    np.testing.assert_allclose(g, [0, one, -zero, 0], rtol=rtol)
     np.testing.assert_allclose(h, np.abs(g) / 8, rtol=4e-16)
 
-
-@links
-@gammas
-def test_limits_of_the_multiclass_gradient(gamma, link):
-    gamma, each = of_each_class(gamma, 3)
-    z = [[np.inf, 0, -np.inf]] * 3
-    g, h = MulticlassFocalLoss(3, gamma, link=link).gradient_hessian([0, 1, 2], z)
+    three, each = of_each_class(gamma, 3)
+    loss = MulticlassFocalLoss(3, three, link=link)
+    g, h = loss.gradient_hessian([0, 1, 2], [[np.inf, 0, -np.inf]] * 3)
     sure = share_of_the_rest(link, each[0])
-    rtol = tolerance(g.dtype, link)
     smallest = float(np.finfo(g.dtype).smallest_normal)
     np.testing.assert_allclose(g, [[0, 0, 0], [sure, -sure, 0], [sure, 1 - sure, -1]], rtol=rtol, atol=smallest)
     np.testing.assert_allclose(h, np.abs(g) / 8, rtol=4e-16)
 
-
-@links
-@gammas
-def test_equal_infinities_are_ties(gamma, link):
-    loss = MulticlassFocalLoss(3, of_each_class(gamma, 3)[0], link=link)
+    # Equal infinities are ties.
+    tie = loss.gradient_hessian([1], np.zeros((1, 3)))
     for size in (np.inf, -np.inf, 1e308, -np.finfo(float).max):
-        for got, tie in zip(
-            loss.gradient_hessian([1], np.full((1, 3), size)), loss.gradient_hessian([1], np.zeros((1, 3))), strict=True
-        ):
-            np.testing.assert_array_equal(got, tie)
+        np.testing.assert_array_equal(loss.gradient_hessian([1], np.full((1, 3), size)), tie)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
