@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xgboost as xgb
-from _data import SEED, Table, rare_eights
+from _data import SEED, Table, rare_frauds
 
 from focal_boost import BinaryFocalLoss
 from focal_boost.xgboost import FocalObjective
@@ -16,16 +16,13 @@ ROUNDS = 40
 XGBOOST = {"learning_rate": 0.1, "max_depth": 4, "nthread": 1, "seed": SEED, "tree_method": "hist"}
 
 
-def to_frame(table: Table) -> pd.DataFrame:
-    """Features and label in one data frame, as clusters hold them."""
-    columns = [f"pixel_{i}" for i in range(table.X.shape[1])]
-    return pd.DataFrame(table.X, columns=columns).assign(label=table.y)
-
-
 def find_frame() -> tuple[Table, pd.DataFrame]:
-    """Bundled digits, "is it an 8?": the integers 0 to 16, which every worker sorts into the same bins."""
-    table = rare_eights(40)
-    return table, to_frame(table)
+    """Payments with their label in one data frame, as clusters hold them.
+
+    Features are ranks in steps of a sixteenth: few values, which every worker sorts into the same bins.
+    """
+    table = rare_frauds(100, 4000)
+    return table, (table.X.rank(pct=True) * 16).round().assign(label=table.y)
 
 
 def objective_of_shares(loss: BinaryFocalLoss, counts: dict[int, int]) -> FocalObjective:

@@ -1,8 +1,7 @@
 """Tables and metrics that the examples share.
 
-Real tables are read from the folder that the environment variable FOCAL_BOOST_DATA names (``<name>.npz`` with arrays X
-and y). Without it the examples fall back on the handwritten digits that scikit-learn bundles, with most rows of some
-digits removed so that they become rare.
+The tables are simulated payments (_payments.py) unless the environment variable FOCAL_BOOST_DATA names a folder with
+real ones (``<name>.npz`` with arrays X and y).
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from _payments import KINDS, WARM_UP, features, simulate
 from scipy.stats import rankdata
-from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_curve
 from sklearn.model_selection import RepeatedStratifiedKFold
 from tqdm import tqdm
@@ -32,6 +32,9 @@ class Table:
     X: Any
     y: np.ndarray
     note: str = ""
+    day: np.ndarray | None = None
+    amount: np.ndarray | None = None  # that a positive costs
+    labels: tuple[str, ...] | None = None
 
     def rows(self, index: np.ndarray) -> Any:
         """Features of some rows, as an array or a data frame."""
@@ -52,7 +55,7 @@ class Table:
 
 
 def find_table(names: dict[str, str], fallback: Callable[[], Table]) -> Table:
-    """First table of FOCAL_BOOST_DATA among `names` (name to note), else the bundled one."""
+    """First table of FOCAL_BOOST_DATA among `names` (name to note), else the simulated one."""
     folder = os.environ.get("FOCAL_BOOST_DATA")
     for name, note in names.items() if folder else ():
         path = Path(folder) / f"{name}.npz"
@@ -62,73 +65,87 @@ def find_table(names: dict[str, str], fallback: Callable[[], Table]) -> Table:
     return fallback()
 
 
-def rare_eights(n_positive: int) -> Table:
-    """Bundled digits, "is it an 8?", with only `n_positive` eights left."""
-    X, digit = load_digits(return_X_y=True)
-    keep = _thin(digit, {8: n_positive})
-    note = f"Bundled with scikit-learn; thinned to {n_positive} of its 174 eights to make them rare: a toy."
-    return Table("digits, 8 or not", X[keep], (digit[keep] == 8).astype(np.int64), note)
+def all_payments(n_payments: int = 100_000) -> tuple[Table, pd.DataFrame]:
+    """Simulated payments day by day, fraud or not, and which kinds of fraud each is."""
+    simulated = simulate(n_payments, SEED)
+    # The first days are there to be looked back on.
+    known = simulated["time"] >= WARM_UP
+    X, simulated = features(simulated)[known], simulated[known]
+    kinds = simulated[list(KINDS[1:])]
+    fraud, day = kinds.any(axis=1).to_numpy(dtype=np.int64), simulated["time"].to_numpy(dtype=np.int64)
+    note = "Simulated after the Fraud Detection Handbook."
+    return Table("payments", X, fraud, note, day, simulated["amount"].to_numpy()), kinds
 
 
-def rare_digits() -> Table:
-    """Bundled digits, ten classes, three of them thinned."""
-    X, digit = load_digits(return_X_y=True)
-    left = {7: 30, 8: 20, 9: 20}
-    keep = _thin(digit, left)
-    note = (
-        f"Bundled with scikit-learn; digits 7, 8 and 9 thinned to {list(left.values())} rows to make them rare: a toy."
-    )
-    return Table("digits", X[keep], digit[keep], note)
+def some_payments(n_rows: int, n_frauds: int) -> tuple[Table, pd.DataFrame]:
+    """Random rows of the same, `n_frauds` of them frauds."""
+    table, kinds = all_payments()
+    order = np.random.default_rng(SEED).permutation(len(table.y))
+    counts = {1: n_frauds, 0: n_rows - n_frauds}
+    rows = np.sort(np.concatenate([order[table.y[order] == label][:count] for label, count in counts.items()]))
+    note = f"{table.note[:-1]}; {n_frauds} frauds and {n_rows - n_frauds:,} other payments drawn at random."
+    return Table(table.name, table.rows(rows), table.y[rows], note), kinds.iloc[rows]
 
 
-def _thin(y: np.ndarray, left: dict[int, int]) -> np.ndarray:
-    """Rows that remain when only `left[c]` random rows of class c are kept."""
-    order = np.random.default_rng(SEED).permutation(len(y))
-    drop = [order[y[order] == c][n:] for c, n in left.items()]
-    return np.setdiff1d(np.arange(len(y)), np.concatenate(drop))
+def rare_frauds(n_frauds: int, n_rows: int = 10_000) -> Table:
+    """Random payments, `n_frauds` of them frauds: two classes."""
+    return some_payments(n_rows, n_frauds)[0]
 
 
-def read_table(path: Path, target: str | None) -> Table:
+def kinds_of_fraud() -> Table:
+    """Random payments in four classes: normal ones and three kinds of fraud, of which the rarest has about thirty."""
+    table, kinds = some_payments(10_000, 600)
+    y = (kinds.to_numpy() * np.arange(1, len(KINDS))).max(axis=1)
+    return Table("kinds of fraud", table.X, y, table.note, labels=KINDS)
+
+
+def read_table(path: Path, target: str | None, time: str | None = None, amount: str | None = None) -> Table:
     """Read a user's own CSV, Parquet or npz file; of the two labels in `target` the rarer one is positive."""
     if not path.is_file():
         raise ValueError(f"--data {path}: there is no such file; give the path of a CSV, Parquet or npz file")
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".pq": pd.read_parquet, ".npz": _read_npz}
+    if path.suffix not in readers:
+        raise ValueError(f"--data {path}: files ending in {path.suffix!r} are not known; use .csv, .parquet or .npz")
+    frame = readers[path.suffix](path)
     if path.suffix == ".npz":
-        X, labels, target = *_read_npz(path), "y"
-    else:
-        X, labels = _read_frame(path, target)
-    return Table(path.name, X, _encode_rarer(labels, target), f"Target: {target}.")
+        target = "y"
+    for option, name in (("--target", target), ("--time", time), ("--amount", amount)):
+        if name not in frame.columns and (name is not None or option == "--target"):
+            given = "is missing" if name is None else f"{name} is not a column of {path.name}"
+            raise ValueError(f"{option} {given}: name one of {', '.join(map(str, frame.columns))}")
+        if name is not None and frame[name].isna().any():
+            raise ValueError(f"{option} {name} is empty in {frame[name].isna().sum()} rows: remove or fill them first")
+    y = _encode_rarer(frame.pop(target).to_numpy(), target)
+    day = None if time is None else _days(frame.pop(time), time)
+    lost = None if amount is None else frame[amount].to_numpy(dtype=float)
+    return Table(path.name, _categories(frame), y, f"Target: {target}.", day, lost)
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_npz(path: Path) -> pd.DataFrame:
     with np.load(path) as arrays:
         missing = [name for name in ("X", "y") if name not in arrays]
         if missing:
             raise ValueError(
                 f"--data {path} holds {list(arrays)}, but not {missing}: write it with np.savez(path, X=X, y=y)"
             )
-        return arrays["X"], arrays["y"]
+        return pd.DataFrame(arrays["X"]).add_prefix("x").assign(y=arrays["y"])
 
 
-def _read_frame(path: Path, target: str | None) -> tuple[Any, np.ndarray]:
-    import pandas as pd
-
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".pq": pd.read_parquet}
-    if path.suffix not in readers:
-        raise ValueError(f"--data {path}: files ending in {path.suffix!r} are not known; use .csv, .parquet or .npz")
-    frame = readers[path.suffix](path)
-    if target not in frame.columns:
-        given = "is missing" if target is None else f"{target} is not a column of {path.name}"
-        raise ValueError(f"--target {given}: name one of {', '.join(map(str, frame.columns))}")
-    labels = frame.pop(target)
-    if labels.isna().any():
-        raise ValueError(f"--target {target} is empty in {labels.isna().sum()} rows: remove or fill them first")
-    return _categories(frame), labels.to_numpy()
+def _days(time: pd.Series, name: str) -> np.ndarray:
+    """Number of the day of each row, from dates or from numbers of days."""
+    if not pd.api.types.is_numeric_dtype(time):
+        try:
+            time = pd.to_datetime(time, utc=True, format="ISO8601")
+        except ValueError as error:
+            raise ValueError(f"--time {name}: write dates as in 2026-12-31 or numbers of days: {error}") from None
+        time = (time - time.min().normalize()) / pd.Timedelta(days=1)
+    return np.floor(time.to_numpy(dtype=float)).astype(np.int64)
 
 
-def _categories(frame: Any) -> Any:
+def _categories(frame: pd.DataFrame) -> pd.DataFrame:
     """Text columns become categories; missing values stay; names lose what the boosters refuse in them."""
     for column in frame.select_dtypes(include=["datetime", "datetimetz", "timedelta"]):
-        raise ValueError(f"column {column!r} holds dates or times: turn it into numbers or drop it")
+        raise ValueError(f"column {column!r} holds dates or times: turn it into numbers, drop it, or name it by --time")
     text = frame.select_dtypes(exclude=["number", "bool"]).columns
     frame = frame.astype(dict.fromkeys(text, "category"))
     names = [re.sub(r"\W+", "_", str(column)) for column in frame.columns]
@@ -159,7 +176,13 @@ def folds(
             "give a table with more of them, or ask for fewer folds"
         )
     splitter = RepeatedStratifiedKFold(n_splits=n_folds, n_repeats=n_repeats, random_state=SEED)
-    yield from tqdm(splitter.split(np.zeros(len(table.y)), table.y), total=n_folds * n_repeats, desc=label, leave=False)
+    yield from tqdm(
+        splitter.split(np.zeros(len(table.y)), table.y),
+        total=n_folds * n_repeats,
+        desc=label,
+        leave=False,
+        disable=None,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

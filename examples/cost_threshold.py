@@ -16,7 +16,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from _data import SEED, find_table, rare_eights
+from _data import SEED, find_table, rare_frauds
 from lightgbm import LGBMClassifier
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import (
@@ -60,9 +60,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--alarm", type=float, default=5.0, help="cost of looking in vain (default 5)")
     parser.add_argument("--budget", type=float, default=0.02, help="largest share of rows to flag (default 0.02)")
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     args = parser.parse_args(argv)
-    table = find_table(TABLES, lambda: rare_eights(80))
+    table = find_table(TABLES, lambda: rare_frauds(300))
     y = table.y.astype(bool)
     train, test = train_test_split(np.arange(len(y)), test_size=0.4, stratify=y, random_state=SEED)
     X_train, X_test = table.rows(train), table.rows(test)

@@ -43,7 +43,7 @@ def main() -> None:
         print(f"{ROWS:,} rows in {X.npartitions} chunks on {N_WORKERS} workers, {share:.2%} fraud")
 
         estimator = lgb.DaskLGBMClassifier(n_estimators=ROUNDS, learning_rate=0.1, num_leaves=15, verbosity=-1)
-        model = DaskFocalClassifier(estimator, gamma=2.0, client=client)
+        model = DaskFocalClassifier(estimator, gamma=1.0, client=client)
         stopping = lgb.early_stopping(PATIENCE, first_metric_only=True, verbose=False)
         model.fit(X, y, eval_set=[valid], callbacks=[stopping])
         scores = model.evals_result_["valid_0"]["binary_logloss"]

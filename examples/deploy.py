@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import treelite
-from _data import SEED, rare_eights
+from _data import SEED, rare_frauds
 from xgboost import XGBClassifier
 
 from focal_boost import FocalClassifier
@@ -26,9 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the model (default demo)")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
-    table = rare_eights(40)
-    X = table.X.astype(np.float32)
-    model = FocalClassifier(XGBClassifier(**SETTINGS), gamma=2.0, alpha="balanced").fit(X, table.y)
+    table = rare_frauds(100)
+    X = table.X.to_numpy(np.float32)
+    model = FocalClassifier(XGBClassifier(**SETTINGS), gamma=1.0, alpha="balanced").fit(X, table.y)
     expected = model.predict_proba(X)
 
     path = args.output / "model.onnx"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from _data import SEED, Table, find_table, folds, rare_eights, row_log_loss
+from _data import SEED, Table, find_table, folds, rare_frauds, row_log_loss
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
@@ -105,9 +105,9 @@ def routed(table: Table, library: str, gamma: float) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", choices=("lightgbm", "xgboost"), default="lightgbm", help="(default lightgbm)")
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     args = parser.parse_args(argv)
-    table = find_table(TABLES, lambda: rare_eights(40))
+    table = find_table(TABLES, lambda: rare_frauds(100))
     probas = judge(table, make_models(args.library, args.gamma))
     print(report(table, args.library, args.gamma, probas))
     print("\n" + routed(table, args.library, args.gamma))

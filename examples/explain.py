@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 import shap
-from _data import SEED, rare_eights
+from _data import SEED, rare_frauds
 from lightgbm import LGBMClassifier
 
 from focal_boost import FocalClassifier
@@ -20,8 +20,8 @@ SETTINGS = {"n_estimators": 50, "random_state": SEED, "n_jobs": 1, "verbosity": 
 
 def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    table = rare_eights(40)
-    model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=2.0).fit(table.X, table.y)
+    table = rare_frauds(100)
+    model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=1.0).fit(table.X, table.y)
     explanation = shap.TreeExplainer(model.estimator_)(table.X)
     margins = model.decision_function(table.X)
     total = explanation.values.sum(axis=1) + explanation.base_values
@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     probability = model.predict_proba(table.X[row : row + 1])[0, 1]
     print(f"row {row}: log-odds {margins[row]:+.2f}, probability {probability:.3f}; largest contributions:")
     for feature in np.argsort(-np.abs(explanation.values[row]))[:5]:
-        print(f"  pixel {feature:>2} = {table.X[row, feature]:>4g}   {explanation.values[row, feature]:+.3f}")
+        name, value = table.X.columns[feature], table.X.iloc[row, feature]
+        print(f"  {name:<24} = {value:>8.4g}   {explanation.values[row, feature]:+.3f}")
 
 
 if __name__ == "__main__":

@@ -1,154 +1,256 @@
-"""Focal loss next to the built-in log loss on a table with a rare class: one report, one model file, one picture.
+"""Focal loss next to log loss on payments, judged as a fraud team would: one report, two model files, two pictures.
 
-    python examples/fraud_detection.py                                  # a table that is at hand
-    python examples/fraud_detection.py --data my.csv --target is_fraud  # your own: CSV, Parquet or npz
-    python examples/fraud_detection.py --library xgboost --gamma 1 --alpha balanced
+    python examples/fraud_detection.py                                  # simulated payments
+    python examples/fraud_detection.py --data my.csv --target is_fraud --time paid_at --amount amount  # your own
+    python examples/fraud_detection.py --library xgboost --gamma 2 --alpha balanced
 
-Both models have the same booster settings and stop early on a part of the training rows. Every row is judged by models
-that never saw it (cross-validation), so that all the positives count. A model trained on the whole table is then saved
-as a plain LightGBM or XGBoost file.
+Four models with the same booster settings: the built-in log loss, the same with weights that make the classes equal,
+focal loss as in a textbook (p = sigma(z), start at z = 0), and focal_boost. Early stopping follows the log loss, but
+average precision for the two in the middle, whose answers are no probabilities of the classes. Where days are known the
+last ones are the test, and days are left out before it, since the latest frauds are not known yet. Where they are not,
+every row is judged by models that never saw it (cross-validation). Files are CSV, Parquet or npz.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-from _data import (
-    SEED,
-    Table,
-    calibration_bins,
-    expected_calibration_error,
-    find_table,
-    folds,
-    rare_eights,
-    read_table,
-    recall_at_precision,
-    row_log_loss,
-)
+from _data import SEED, Table, all_payments, expected_calibration_error, folds, hits_within, read_table, row_log_loss
 from _elsewhere import compare
-from scipy.special import logit
-from scipy.stats import beta
-from sklearn.metrics import average_precision_score, brier_score_loss, precision_recall_curve
+from _fraud_picture import draw
+from scipy.special import expit
+from scipy.stats import t as student
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_sample_weight
+from tqdm import tqdm
 
-from focal_boost import FocalClassifier
+from focal_boost import BinaryFocalLoss, FocalClassifier
 
-ROUNDS, PATIENCE, N_FOLDS, PRECISIONS = 1000, 50, 5, (0.9, 0.5)
-MIN_ROWS = 10  # of a bin in the picture
-SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": 1}
-TABLES = {
-    "creditcard_ulb_sub": "Card payments. All frauds but few of the normal rows: in the full set 0.17 % are frauds.",
-    "mammography": "Microcalcifications in mammograms.",
-}
-BUILT_IN, FOCAL = "built-in log loss", "focal loss"
-# Okabe & Ito's colours, told apart by colour-blind readers, and in grey by line style and marker.
-STYLES = {
-    BUILT_IN: {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    FOCAL: {"color": "#D55E00", "linestyle": "--", "marker": "s"},
-}
+ROUNDS, PATIENCE, N_FOLDS = 1000, 40, 5
+SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": -1}
+TEST_SHARE, STOP_SHARE = 0.3, 0.1  # of the days
+LOG_LOSS, WEIGHTED, TEXTBOOK, FOCAL = "log loss", "log loss, weighted", "textbook focal", "focal_boost"
+COMPARED = (LOG_LOSS, WEIGHTED, TEXTBOOK, FOCAL)
+# Of what early stopping follows where probabilities are none: the log loss would end such models too soon.
+BY_RANKING = {"lightgbm": {"metric": "average_precision"}, "xgboost": {"eval_metric": "aucpr"}}
+LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
 
 
-def make_booster(library: str) -> Any:
+# ---------------------------------------------------------------------------------------------------------------------
+# Models
+
+
+def make_booster(library: str, **settings: Any) -> Any:
     if library == "lightgbm":
         from lightgbm import LGBMClassifier
 
-        return LGBMClassifier(n_estimators=ROUNDS, verbosity=-1, **SETTINGS)
+        return LGBMClassifier(n_estimators=ROUNDS, verbosity=-1, **SETTINGS, **settings)
     from xgboost import XGBClassifier
 
-    return XGBClassifier(n_estimators=ROUNDS, early_stopping_rounds=PATIENCE, enable_categorical=True, **SETTINGS)
+    return XGBClassifier(
+        n_estimators=ROUNDS, early_stopping_rounds=PATIENCE, enable_categorical=True, **SETTINGS, **settings
+    )
 
 
-def fit(model: Any, library: str, table: Table, rows: np.ndarray) -> Any:
-    """Train on four fifths of the rows and stop early on the rest."""
-    train, stop = train_test_split(rows, test_size=0.2, stratify=table.y[rows], random_state=SEED)
-    options: dict[str, Any] = {"verbose": False}
+def make_textbook(library: str, gamma: float) -> Any:
+    """Booster on the focal loss of the paper with its second derivatives, as it is found everywhere."""
+    paper = BinaryFocalLoss(gamma, hessian="exact", max_step=None, link="focal")
+
+    def objective(y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return paper.gradient_hessian(y, z)
+
+    # XGBoost would take another start than 0, which is a probability of a half, and LightGBM has no other.
+    start = {"base_score": 0.5} if library == "xgboost" else {}
+    return make_booster(library, objective=objective, **BY_RANKING[library], **start)
+
+
+def fit(name: str, library: str, focal: FocalClassifier, table: Table, train: Any, stop: Any) -> tuple[Any, Callable]:
+    """Fitted model, and the function that gives its probabilities of the positive class."""
+    model, options = make_booster(library), {}
+    if name == FOCAL:
+        model = focal
+    elif name == TEXTBOOK:
+        model = make_textbook(library, focal.gamma)
+    elif name == WEIGHTED:
+        model = make_booster(library, **BY_RANKING[library])
+        options = {"sample_weight": compute_sample_weight("balanced", table.y[train])}
     if library == "lightgbm":
         from lightgbm import early_stopping
 
-        options = {"callbacks": [early_stopping(PATIENCE, first_metric_only=True, verbose=False)]}
+        options["callbacks"] = [early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
+    else:
+        options["verbose"] = False
     with warnings.catch_warnings():
         # LightGBM would rather have eval_X and eval_y; eval_set is the name that both libraries know.
         warnings.filterwarnings("ignore", message="The argument 'eval_set' is deprecated")
-        return model.fit(table.rows(train), table.y[train], eval_set=[(table.rows(stop), table.y[stop])], **options)
-
-
-def judge(table: Table, library: str, focal: FocalClassifier) -> dict[str, np.ndarray]:
-    """Probability of the positive class for each row, from models that never saw the row."""
-    probas = {name: np.empty(len(table.y)) for name in (BUILT_IN, FOCAL)}
-    for train, test in folds(table, N_FOLDS):
-        X_test = table.rows(test)
-        probas[BUILT_IN][test] = fit(make_booster(library), library, table, train).predict_proba(X_test)[:, 1]
-        probas[FOCAL][test] = fit(focal, library, table, train).predict_proba(X_test)[:, 1]
-    return probas
+        model.fit(table.rows(train), table.y[train], eval_set=[(table.rows(stop), table.y[stop])], **options)
+    if name != TEXTBOOK:
+        return model, lambda X: model.predict_proba(X)[:, 1]
+    raw = {"raw_score": True} if library == "lightgbm" else {"output_margin": True}
+    return model, lambda X: expit(model.predict(X, **raw))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Report
+# Which rows to train on, to stop early on and to test on
 
 
-def metrics_table(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
-    columns = {
-        "average precision": lambda p: average_precision_score(y, p),
-        **{f"recall at {v:.0%} precision": lambda p, v=v: recall_at_precision(y, p, v) for v in PRECISIONS},
-        "log loss": lambda p: row_log_loss(y, p).mean(),
-        "Brier score": lambda p: brier_score_loss(y, p),
-        "calibration error": lambda p: expected_calibration_error(y, p),
-    }
-    lines = [f"{'metric':<26}" + "".join(f"{name:>20}" for name in probas)]
-    for name, metric in columns.items():
-        lines.append(f"{name:<26}" + "".join(f"{metric(p):>20.4f}" for p in probas.values()))
+class Split(NamedTuple):
+    """Numbers of rows."""
+
+    train: np.ndarray
+    stop: np.ndarray
+    test: np.ndarray
+
+
+def splits(table: Table, delay: int) -> list[Split]:
+    if table.day is not None:
+        return [split_by_days(table, delay)]
+    parts = []
+    for rest, test in folds(table, N_FOLDS):
+        train, stop = train_test_split(rest, test_size=0.2, stratify=table.y[rest], random_state=SEED)
+        parts.append(Split(train, stop, test))
+    return parts
+
+
+def split_by_days(table: Table, delay: int) -> Split:
+    """The last days to test on, some before to stop early on, and `delay` days left out before either."""
+    first, last = table.day.min(), table.day.max()
+    n_days = last - first + 1
+    test_from = last + 1 - round(TEST_SHARE * n_days)
+    stop_from = test_from - delay - max(1, round(STOP_SHARE * n_days))
+    starts_and_ends = (first, stop_from - delay), (stop_from, test_from - delay), (test_from, last + 1)
+    split = Split(*(np.flatnonzero((table.day >= start) & (table.day < end)) for start, end in starts_and_ends))
+    for use, rows in zip(("train", "stop early", "test"), split, strict=True):
+        fewest = np.bincount(table.y[rows], minlength=2).min()
+        if fewest < 2:
+            raise ValueError(
+                f"of {n_days} days with a delay of {delay} those to {use} on have {fewest} rows of the rarer class, "
+                "but need two: give a table of more days, a shorter --delay, or leave --time out"
+            )
+    return split
+
+
+def describe_split(table: Table, split: list[Split], delay: int) -> str:
+    if table.day is None:
+        return f"{N_FOLDS} folds, every row judged by models that never saw it"
+    days = [(table.day[rows].min(), table.day[rows].max()) for rows in split[0]]
+    train, stop, test = (f"{start} to {end}" for start, end in days)
+    return (
+        f"Trained on days {train}, stopped early on {stop}, judged on {test}; "
+        f"{delay} days between, whose frauds nobody knows yet"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a team looks at
+
+
+class Judged(NamedTuple):
+    """Rows of the test, part by part (days, else folds), and what the models of a library say of them."""
+
+    y: np.ndarray
+    part: np.ndarray
+    amount: np.ndarray | None
+    probas: dict[str, np.ndarray]
+
+    def by_part(self, measure: Callable[..., Any], *of_rows: np.ndarray) -> np.ndarray:
+        """One result of `measure` for each day or fold."""
+        return np.array([measure(*(values[self.part == part] for values in of_rows)) for part in np.unique(self.part)])
+
+    def caught(self, name: str, budget: int) -> np.ndarray:
+        """Positives among the `budget` rows that look worst, for each day or fold."""
+        return self.by_part(lambda y, p: hits_within(y, p, budget), self.y, self.probas[name])
+
+    def value_caught(self, score: np.ndarray, budget: int) -> np.ndarray:
+        """The same in money, for any score."""
+        return self.by_part(lambda value, p: hits_within(value, p, budget), self.y * self.amount, score)
+
+
+def judge(
+    table: Table, library: str, focal: FocalClassifier, parts: list[Split], bar: tqdm
+) -> tuple[Judged, FocalClassifier]:
+    """Judge every tested row by models that never saw it; the last model of focal_boost comes along."""
+    probas: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
+    for split in parts:
+        for name in COMPARED:
+            bar.set_description(f"{LIBRARIES[library]}, {name}")
+            model, probability = fit(name, library, focal, table, split.train, split.stop)
+            probas[name].append(probability(table.rows(split.test)))
+            bar.update()
+    tested = np.concatenate([split.test for split in parts])
+    fold = np.repeat(np.arange(len(parts)), [len(split.test) for split in parts])
+    return (
+        Judged(
+            table.y[tested],
+            fold if table.day is None else table.day[tested],
+            None if table.amount is None else table.amount[tested],
+            {name: np.concatenate(proba) for name, proba in probas.items()},
+        ),
+        model,
+    )
+
+
+def report(judged: Judged, title: str, budget: int, cost: float) -> str:
+    """One line a model, and in words what they say about focal_boost next to log loss."""
+    y, amount = judged.y, judged.amount
+    n_parts = len(np.unique(judged.part))
+    heads = ["precision", "recall"] + (["value", "by risk", "saved"] if amount is not None else [])
+    heads += ["avg. prec.", "log loss", "calibration", "mean p"]
+    lines = [f"{title:<20}" + "".join(f"{head:>12}" for head in heads)]
+    for name, proba in judged.probas.items():
+        caught = judged.caught(name, budget).sum()
+        numbers = [f"{caught / (budget * n_parts):.1%}", f"{caught / y.sum():.1%}"]
+        if amount is not None:
+            risk, lost = proba * amount, y * amount
+            values = [judged.value_caught(score, budget).sum() / lost.sum() for score in (proba, risk)]
+            saved = (lost - cost)[risk > cost].sum() / n_parts
+            numbers += [f"{value:.1%}" for value in values] + [f"{saved:,.0f}"]
+        numbers += [f"{average_precision_score(y, proba):.3f}", f"{row_log_loss(y, proba).mean():.5f}"]
+        numbers += [f"{expected_calibration_error(y, proba):.5f}", f"{proba.mean():.3%}"]
+        lines.append(f"{name:<20}" + "".join(f"{number:>12}" for number in numbers))
+    return "\n".join([*lines, verdict(judged, budget)])
+
+
+def verdict(judged: Judged, budget: int) -> str:
+    """Say whether focal_boost and log loss can be told apart, days or folds being what varies."""
+    caught = judged.caught(FOCAL, budget) - judged.caught(LOG_LOSS, budget)
+    losses = [judged.by_part(np.mean, row_log_loss(judged.y, judged.probas[name])) for name in (FOCAL, LOG_LOSS)]
+    lines = []
+    for what, difference, sign, digits in (
+        ("Positives within the budget", caught, 1, 2),
+        ("Log loss", losses[0] - losses[1], -1, 5),
+    ):
+        mean, n = difference.mean(), len(difference)
+        margin = student.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
+        words = "plain log loss is as good, the difference is no more than chance"
+        if abs(mean) > margin:
+            words = f"{'focal loss' if sign * mean > 0 else 'plain log loss'} is better"
+        lines.append(f"{what}, focal_boost minus log loss: {mean:+.{digits}f} +/- {margin:.{digits}f}: {words}.")
     return "\n".join(lines)
 
 
-def verdict(y: np.ndarray, probas: dict[str, np.ndarray]) -> str:
-    """Say in words what the numbers say."""
-    difference = row_log_loss(y, probas[FOCAL]) - row_log_loss(y, probas[BUILT_IN])
-    mean, margin = difference.mean(), 1.96 * difference.std() / np.sqrt(len(y))
-    by = f"focal minus built-in {mean:+.4f} +/- {margin:.4f}"
-    if abs(mean) <= margin:
-        words = f"On log loss, plain log loss is as good as focal loss here: {by}, no more than chance."
-    else:
-        words = f"On log loss, {'focal loss is better' if mean < 0 else 'plain log loss is better'} here: {by}."
-    precision = {name: average_precision_score(y, p) for name, p in probas.items()}
-    error = {name: expected_calibration_error(y, p) for name, p in probas.items()}
-    return "\n".join(
-        [
-            words,
-            f"Ranking: average precision {precision[BUILT_IN]:.4f} built-in, {precision[FOCAL]:.4f} focal.",
-            f"Probabilities are off by {error[BUILT_IN]:.4f} on average built-in, {error[FOCAL]:.4f} focal.",
-        ]
-    )
+EXPLANATIONS = """\
+precision, recall  share of the alerts that are right, and of the positives that are found
+value              share of the money at stake that these alerts catch
+by risk            the same if the alerts go to the largest probability x amount
+saved              money a day if every payment is looked at, for {cost:g}, where probability x amount is more
+calibration        mean distance between probability and observed share, in 15 bins of equally many rows
+mean p             mean probability, where {share:.3%} are positive"""
 
 
-def report(table: Table, library: str, focal: FocalClassifier, probas: dict[str, np.ndarray]) -> str:
-    alpha = "none" if focal.alpha is None else focal.alpha
-    return "\n".join(
-        [
-            table.describe(),
-            f"{library}, gamma {focal.gamma:g}, alpha {alpha}; at most {ROUNDS} rounds, early stopping ({PATIENCE})",
-            f"{N_FOLDS} folds, every row judged by models that never saw it; 15 calibration bins of equally many rows",
-            "",
-            metrics_table(table.y, probas),
-            "",
-            verdict(table.y, probas),
-        ]
-    )
+def explain(share: float, cost: float, with_amounts: bool) -> str:
+    money = ("value ", "by risk", "saved")
+    lines = EXPLANATIONS.format(share=share, cost=cost).splitlines()
+    return "\n".join(line for line in lines if with_amounts or not line.startswith(money))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Model file and picture
-
-
-def save_model(model: FocalClassifier, library: str, table: Table, folder: Path) -> str:
+def save_model(model: FocalClassifier, library: str, rows: Any, folder: Path) -> str:
     """Save the plain booster and check that its file needs no focal_boost."""
     if library == "lightgbm":
         path = folder / "model.txt"
@@ -156,65 +258,7 @@ def save_model(model: FocalClassifier, library: str, table: Table, folder: Path)
     else:
         path = folder / "model.json"
         model.estimator_.get_booster()[: model.n_rounds_].save_model(path)
-    rows = table.rows(np.arange(min(len(table.y), 10_000)))
     return compare(library, path, rows, model.predict_proba(rows)[:, 1])
-
-
-def draw(table: Table, title: str, probas: dict[str, np.ndarray], path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
-    figure.suptitle(title, fontsize=13)
-    draw_precision_recall(left, table.y, probas)
-    draw_reliability(right, table.y, probas)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def draw_precision_recall(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) -> None:
-    for name in probas:
-        precision, recall, _ = precision_recall_curve(y, probas[name])
-        style = {key: STYLES[name][key] for key in ("color", "linestyle")}
-        label = f"{name} (average precision {average_precision_score(y, probas[name]):.3f})"
-        axes.step(recall, precision, where="post", linewidth=2, label=label, **style)
-    axes.axhline(y.mean(), color="black", linewidth=1, linestyle=(0, (1, 3)), label=f"chance ({y.mean():.2%})")
-    axes.set(xlabel="recall: share of the positives found", ylabel="precision: share of the alarms that are right")
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), title="Ranking")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", framealpha=1)
-
-
-def draw_reliability(axes: Any, y: np.ndarray, probas: dict[str, np.ndarray]) -> None:
-    """Bins one unit of log-odds wide; both axes logarithmic where positives are rare."""
-    rare = y.mean() < 0.1
-    left = bottom = 0.5
-    for name, proba in probas.items():
-        unit = np.floor(logit(proba.clip(1e-9, 1 - 1e-9))).astype(np.int64)
-        predicted, positives, rows = calibration_bins(y, proba, unit - unit.min())
-        # A share of 0 has no place on a logarithmic axis; the upper end of its interval has.
-        shown, none = rows >= MIN_ROWS, (rows >= MIN_ROWS) & (positives == 0) & rare
-        shown &= ~none
-        observed = positives[shown] / rows[shown]
-        low, high = _interval(positives, rows)
-        style = STYLES[name]
-        axes.vlines(predicted[shown], low[shown], high[shown], linewidth=1, color=style["color"])
-        axes.plot(predicted[shown], observed, label=name, **style)
-        axes.plot(predicted[none], high[none], marker=7, linestyle="", color=style["color"])
-        left, bottom = min(left, predicted[shown].min(initial=1)), min(bottom, observed.min(initial=1))
-    left, bottom, top = (left / 2, bottom / 3, 1.3) if rare else (0, 0, 1)
-    axes.plot([min(left, bottom), 1], [min(left, bottom), 1], "k:", linewidth=1, label="perfect")
-    if rare:
-        axes.plot([], [], marker=7, linestyle="", color="black", label="no positives: upper limit")
-        axes.set(xscale="log", yscale="log")
-    axes.set(xlim=(left, top), ylim=(bottom, top), title="Probabilities")
-    axes.set(
-        xlabel=f"predicted probability (bins with {MIN_ROWS} rows or more)", ylabel="observed share, 95 % interval"
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", framealpha=1)
-
-
-def _interval(positives: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jeffreys' 95 % interval of a share."""
-    return tuple(beta.ppf(level, positives + 0.5, rows - positives + 0.5) for level in (0.025, 0.975))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -226,33 +270,59 @@ def _alpha(text: str) -> float | str:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="CSV, Parquet or npz file (default: a table that is at hand)")
+    parser.add_argument("--data", type=Path, help="CSV, Parquet or npz file (default: simulated payments)")
     parser.add_argument("--target", help="column of a CSV or Parquet file with two labels; the rarer one is positive")
-    parser.add_argument("--library", choices=("lightgbm", "xgboost"), default="lightgbm")
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--time", help="column of dates, or of numbers of days, to split by")
+    parser.add_argument("--amount", help="column with the money that a positive costs; it stays among the features")
+    parser.add_argument("--delay", type=int, default=7, help="days until it is known who is positive (default 7)")
+    parser.add_argument("--alerts", type=int, help="alerts a day, or in each fold (default: as many as positives)")
+    parser.add_argument("--cost", type=float, default=5.0, help="of an alert, in the unit of the amounts (default 5)")
+    parser.add_argument("--payments", type=int, default=300_000, help="payments to simulate (default 300,000)")
+    parser.add_argument("--library", choices=(*LIBRARIES, "both"), default="both")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     parser.add_argument("--alpha", type=_alpha, help="weight of the positive class in (0, 1), or 'balanced'")
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for model and picture (default demo)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo"), help="folder for models and pictures (default demo)"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
-    focal = FocalClassifier(make_booster(args.library), gamma=args.gamma, alpha=args.alpha)
+    libraries = list(LIBRARIES) if args.library == "both" else [args.library]
+    results = {}
     try:
-        table = read_table(args.data, args.target) if args.data else find_table(TABLES, lambda: rare_eights(40))
-        probas = judge(table, args.library, focal)
+        if args.data:
+            table = read_table(args.data, args.target, args.time, args.amount)
+        else:
+            table, _ = all_payments(args.payments)
+        parts = splits(table, args.delay)
+        # On a terminal only.
+        with tqdm(total=len(libraries) * len(parts) * len(COMPARED), disable=None, leave=False) as bar:
+            for library in libraries:
+                focal = FocalClassifier(make_booster(library), gamma=args.gamma, alpha=args.alpha)
+                results[library] = judge(table, library, focal, parts, bar)
     except ValueError as error:  # what focal_boost and these examples raise names the value and the way out
         parser.error(str(error))
-    print(report(table, args.library, focal, probas))
-
+    judged, _ = results[libraries[0]]
+    n_parts = len(np.unique(judged.part))
+    budget = args.alerts or max(1, round(judged.y.sum() / n_parts))
+    when = "fold" if table.day is None else "day"
+    print(table.describe())
+    print(describe_split(table, parts, args.delay))
+    alpha = "none" if args.alpha is None else args.alpha
+    print(f"gamma {args.gamma:g}, alpha {alpha}; at most {ROUNDS} rounds, early stopping ({PATIENCE})")
+    print(f"Budget: {budget} alerts a {when}, for {judged.y.sum() / n_parts:.1f} positives")
     args.output.mkdir(parents=True, exist_ok=True)
-    model = fit(focal, args.library, table, np.arange(len(table.y)))
-    print("\n" + save_model(model, args.library, table, args.output))
-    picture = args.output / "report.png"
-    title = f"{table.name}: {table.y.sum():,} of {len(table.y):,} rows positive ({args.library}, gamma {args.gamma:g})"
-    draw(table, title, probas, picture)
-    print(f"{picture}: precision-recall and reliability curves")
+    for library, (judged, model) in results.items():
+        print("\n" + report(judged, LIBRARIES[library], budget, args.cost))
+        print(save_model(model, library, table.rows(parts[-1].test[:10_000]), args.output))
+        picture = args.output / f"report_{library}.png"
+        title = f"{table.name}, {LIBRARIES[library]}, gamma {args.gamma:g}: {budget} alerts a {when}"
+        draw(judged, title, budget, when, picture)
+        print(f"{picture}: the same in a picture")
+    print("\n" + explain(judged.y.mean(), args.cost, table.amount is not None))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
-from _data import SEED, Table, find_table, rare_eights, row_log_loss
+from _data import SEED, Table, find_table, rare_frauds, row_log_loss
 from _elsewhere import compare
 from sklearn.model_selection import train_test_split
 
@@ -89,11 +89,11 @@ def split(table: Table) -> tuple[np.ndarray, ...]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the models (default demo)")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
-    table = find_table(TABLES, lambda: rare_eights(40))
+    table = find_table(TABLES, lambda: rare_frauds(300, 30_000))
     loss = BinaryFocalLoss(gamma=args.gamma)
     parts = split(table)
     print(table.describe() + "\n")

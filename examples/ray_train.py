@@ -112,7 +112,7 @@ def with_lightgbm(frame: pd.DataFrame, counts: dict[int, int], loss: BinaryFocal
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="workers with a processor each (default 2)")
     args = parser.parse_args(argv)
     table, frame = find_frame()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-from _data import SEED, rare_eights
+from _data import SEED, rare_frauds
 
 from focal_boost import FocalClassifier
 
@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the model (default demo)")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
-    table = rare_eights(40)
-    model = FocalClassifier(lightgbm.LGBMClassifier(**SETTINGS), gamma=2.0).fit(
-        table.X, np.array(["other", "eight"])[table.y]
+    table = rare_frauds(100)
+    model = FocalClassifier(lightgbm.LGBMClassifier(**SETTINGS), gamma=1.0).fit(
+        table.X, np.array(["normal", "fraud"])[table.y]
     )
 
     path = args.output / "model.focal"

@@ -16,7 +16,7 @@ import argparse
 import lightgbm as lgb
 import numpy as np
 import xgboost as xgb
-from _data import SEED, rare_eights, row_log_loss
+from _data import SEED, rare_frauds, row_log_loss
 from sklearn.model_selection import train_test_split
 
 import focal_boost.lightgbm
@@ -56,10 +56,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--annotators", type=int, default=5, help="opinions a row (default 5)")
     parser.add_argument("--error", type=float, default=0.2, help="share of wrong opinions (default 0.2)")
-    parser.add_argument("--gamma", type=float, default=2.0, help="focusing parameter (default 2)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="focusing parameter (default 1)")
     args = parser.parse_args(argv)
-    table = rare_eights(150)
-    X, X_test, y, y_test = train_test_split(table.X, table.y, test_size=0.4, stratify=table.y, random_state=SEED)
+    table = rare_frauds(400, 4000)
+    X, X_test, y, y_test = train_test_split(
+        table.X.to_numpy(), table.y, test_size=0.4, stratify=table.y, random_state=SEED
+    )
     t, t_test = (annotate(part, args.annotators, args.error) for part in (y, y_test))
     labels = {
         "one annotator": annotate(y, 1, args.error),

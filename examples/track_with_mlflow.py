@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from _data import SEED, rare_eights
+from _data import SEED, rare_frauds
 from lightgbm import LGBMClassifier
 
 from focal_boost import FocalClassifier
@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{store / 'runs.db'}")
     known = mlflow.get_experiment_by_name("focal")  # of an earlier run of this example
     experiment = known.experiment_id if known else mlflow.create_experiment("focal", artifact_location=store.as_uri())
-    table = rare_eights(40)
+    table = rare_frauds(100)
     with mlflow.start_run(experiment_id=experiment):
-        model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=2.0)
+        model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=1.0)
         model.fit(table.X, table.y, eval_set=[(table.X, table.y)])
         mlflow.log_params({"gamma": model.gamma, "alpha": model.alpha, **SETTINGS})
         for step, value in enumerate(model.evals_result_["valid_0"]["binary_logloss"]):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from _data import SEED, Table, find_table, rare_eights, row_log_loss
+from _data import SEED, Table, find_table, rare_frauds, row_log_loss
 from lightgbm import LGBMClassifier, early_stopping
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=30, help="trials of each study (default 30)")
     args = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    table = find_table(TABLES, lambda: rare_eights(100))
+    table = find_table(TABLES, lambda: rare_frauds(100))
     seen, test = train_test_split(np.arange(len(table.y)), test_size=0.3, stratify=table.y, random_state=SEED)
     train, valid = train_test_split(seen, test_size=0.3, stratify=table.y[seen], random_state=SEED)
     print(table.describe() + "\n")

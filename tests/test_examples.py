@@ -83,23 +83,58 @@ def write_npz(folder):
     return ["--data", str(folder / "own.npz")]
 
 
-def check_report(out, folder, model):
-    for line in ("average precision", "recall at 90% precision", "recall at 50% precision", "log loss", "Brier score"):
-        assert f"\n{line}" in out
-    assert "calibration error" in out
-    assert "On log loss, " in out
-    assert "a fresh process without focal_boost gives the same predictions" in out
-    assert (folder / model).stat().st_size > 0
-    assert (folder / "report.png").read_bytes().startswith(PNG)
+def check_report(out, folder, models):
+    for text in ("precision", "recall", "log loss, weighted", "textbook focal", "focal_boost minus log loss: "):
+        assert text in out
+    assert out.count("a fresh process without focal_boost gives the same predictions") == len(models)
+    for library, model in models.items():
+        assert (folder / model).stat().st_size > 0
+        assert (folder / f"report_{library}.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.usefixtures("bundled")
+def numbers(out, library):
+    """Columns of the report by the name of the model, as numbers."""
+    lines = out[out.index(f"\n{library} ") + 1 :].splitlines()[1:5]
+    return {
+        line[:20].strip(): [float(value.rstrip("%").replace(",", "")) for value in line[20:].split()] for line in lines
+    }
+
+
 def test_fraud_detection(load, tmp_path, capsys):
-    load("fraud_detection").main(["--output", str(tmp_path / "new" / "demo")])
+    load("fraud_detection").main(["--payments", "60000", "--output", str(tmp_path / "new" / "demo")])
     out = capsys.readouterr().out
-    assert "1,663 rows, 40 positive" in out
-    assert "thinned" in out
-    check_report(out, tmp_path / "new" / "demo", "model.txt")
+    check_report(out, tmp_path / "new" / "demo", {"lightgbm": "model.txt", "xgboost": "model.json"})
+    assert "Trained on days 30 to 75, stopped early on 83 to 92, judged on 100 to 129; 7 days between" in out
+    share = float(re.search(r"where (.*)% are positive", out)[1])
+    for library in ("LightGBM", "XGBoost"):
+        rows = numbers(out, library)
+        for precision, recall, value, by_risk, *_ in rows.values():
+            assert min(precision, recall, value) > 30
+            assert max(precision, recall, by_risk) < 100
+        # Few rounds on few frauds; but weighted classes give probabilities that no round puts right.
+        assert share / 2 < rows["focal_boost"][-1] < 2 * share
+        assert rows["log loss, weighted"][-1] > 4 * share
+        assert rows["focal_boost"][4] > rows["log loss, weighted"][4]
+
+
+def test_own_table_by_days(load, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    table = pd.concat([frame()] * 4).assign(
+        paid=pd.Timestamp("2024-03-01") + pd.to_timedelta(np.sort(rng.random(1200)) * 60, "D")
+    )
+    table.to_csv(tmp_path / "own.csv", index=False)
+    arguments = ["--data", str(tmp_path / "own.csv"), "--target", "is_fraud", "--time", "paid", "--delay", "3"]
+    load("fraud_detection").main([*arguments, "--library", "lightgbm", "--alerts", "2", "--output", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "Trained on days 0 to 29, stopped early on 33 to 38, judged on 42 to 59; 3 days between" in out
+    assert "Budget: 2 alerts a day" in out
+    assert "by risk" not in out
+    check_report(out, tmp_path, {"lightgbm": "model.txt"})
+    assert "give a table of more days" in refusal(load, capsys, [*arguments, "--delay", "25"])
+    assert "--time amount [EUR] is empty in" in refusal(load, capsys, [*arguments, "--time", "amount [EUR]"])
+    assert "--time is_fraud: write dates as in" in refusal(
+        load, capsys, [*arguments, "--target", "online", "--time", "is_fraud"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +146,7 @@ def test_own_table(load, tmp_path, capsys, library, write):
     out = capsys.readouterr().out
     positive = int((frame()["is_fraud"] == "yes").sum())
     assert f"300 rows, {positive} positive" in out
-    check_report(out, tmp_path, "model.txt" if library == "lightgbm" else "model.json")
+    check_report(out, tmp_path, {library: "model.txt" if library == "lightgbm" else "model.json"})
 
 
 def refusal(load, capsys, arguments):
