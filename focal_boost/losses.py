@@ -315,9 +315,14 @@ class _FocalLoss:
             parameters = _scaled(self._parameters, float(scale))
         outputs, curvature = (gradient, hessian), float(hessian_scale)
 
+        checked = False
+
         def fill(raw_prediction: Any) -> None:
+            nonlocal checked
             margins, offset = self._offset(intercept, margin_array(raw_prediction, self.n_outputs, kind), kind)
-            self._run(kind, "derivatives", parameters, (y, margins, weight), outputs, n_threads, offset, curvature)
+            inputs = (y, margins, weight)
+            self._run(kind, "derivatives", parameters, inputs, outputs, n_threads, offset, curvature, checked)
+            checked = True
 
         return gradient, hessian, fill
 
@@ -494,6 +499,7 @@ class _FocalLoss:
         n_threads: int | None,
         offset: Any,
         hessian_scale: float = 1.0,
+        checked: bool = False,
     ) -> None:
         """Call the kernels. To those of the binary loss each of (n, K) labels is a row of its own."""
         flat = outputs
@@ -507,7 +513,7 @@ class _FocalLoss:
             # The log loss: p is softmax(f + log w), in closed form.
             parameters, shift = _log_loss(parameters)
             offset = offset if shift is None else shift if offset is None else shift + offset
-        kind.run(operation, parameters, *inputs, flat, thread_count(n_threads), offset, hessian_scale)
+        kind.run(operation, parameters, *inputs, flat, thread_count(n_threads), offset, hessian_scale, checked)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
                 out[...] = values.reshape(out.shape)

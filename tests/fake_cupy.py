@@ -27,6 +27,7 @@ KERNELS = FOLDER.parent / "focal_boost" / "kernels"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 launches: list[str] = []
+registered: dict[int, int] = {}  # host memory that the driver knows: address and length
 streams: list[object] = []  # those that were made the current one and are it still
 
 
@@ -53,6 +54,10 @@ class Array:
 
     def __setitem__(self, key, value):
         self.host[bare(key)] = bare(value)
+
+    def set(self, host):
+        assert type(host) is np.ndarray
+        self.host[...] = host
 
     def __len__(self):
         return len(self.host)
@@ -207,7 +212,13 @@ def module():
     cupy.from_dlpack = from_dlpack
     cupy.asnumpy = lambda x: bare(x).copy()
     cupy.RawModule = RawModule
-    runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, deviceSynchronize=lambda: None)
+    runtime = SimpleNamespace(
+        getDevice=lambda: 0,
+        getDeviceCount=lambda: 1,
+        deviceSynchronize=lambda: None,
+        hostRegister=lambda address, size, flags: registered.__setitem__(address, size),
+        hostUnregister=registered.pop,
+    )
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
         Device=lambda ordinal: contextlib.nullcontext(),
@@ -226,7 +237,7 @@ def installed(known_classes=KNOWN_CLASSES):
     """The stand-in under CuPy's name, and kernels/cuda.py over it; None: with all numbers of classes that it knows."""
     import focal_boost.kernels
 
-    saved = {name: sys.modules.pop(name, None) for name in ("cupy", "focal_boost.kernels.cuda")}
+    saved = {name: sys.modules.pop(name, None) for name in ("cupy", "cupyx", "focal_boost.kernels.cuda")}
     focal_boost.kernels.__dict__.pop("cuda", None)  # where an import would find it first
     sys.modules["cupy"] = module()
     try:

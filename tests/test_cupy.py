@@ -238,7 +238,7 @@ def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
     params = {**objective.params, "nthread": 1}
     run = {
         "xgboost.train": lambda: xgb.train(params, data, 3, obj=objective),
-        "train": lambda: train(params, data, 3, obj=objective, X=X),
+        "train": lambda: train(params, data, 3, obj=objective),
         "classifier": lambda: FocalClassifier(xgb.XGBClassifier(n_estimators=3, n_jobs=1)).fit(X, y),
     }[task]
     with pytest.warns(UserWarning, match="CuPy cannot compute there .*CUDARuntimeError: .*focal_boost"):

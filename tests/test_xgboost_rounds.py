@@ -1,8 +1,8 @@
 """`focal_boost.xgboost.train` against ``xgboost.train``: the same model to the byte, the same log, each way there.
 
-Three ways: margins read in place ("processor"); margins that stay where gradients are computed, as on a GPU, with
-NumPy in the place of CuPy ("resident"); the same with a stand-in for CuPy, behind which kernels for a GPU run
-("device"), where XGBoost, which has no GPU here, is handed host copies.
+Two ways: on the processor margins are read in place; on a GPU they go there through memory that is registered with the
+driver, with a stand-in for CuPy, behind which kernels for a GPU run, and XGBoost, which has no GPU here, is handed host
+copies.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import contextlib
 import logging
 import os
 import pickle
-import re
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -34,11 +34,10 @@ BASE = {"nthread": 1, "max_depth": 4, "learning_rate": 0.3, "seed": 3, "verbosit
 each_task = pytest.mark.parametrize("n_classes", [2, 4])
 
 
-@pytest.fixture(params=["processor", "resident"])
-def way(request, monkeypatch):
-    if request.param == "resident":
-        numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
-        monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster, loss: (numpy_alone, 0))
+@pytest.fixture(params=["processor", "gpu"])
+def way(request):
+    if request.param == "gpu":
+        request.getfixturevalue("gpu")
     return request.param
 
 
@@ -48,13 +47,15 @@ def gpu(monkeypatch):
     if not fake_cupy.COMPILER:
         pytest.skip("needs a C++ compiler")
     monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
-    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
-    boost, inplace_predict = xgb.Booster.boost, xgb.Booster.inplace_predict
-    seen = SimpleNamespace(boost=[], predict=0, streams=[])
+    device = rounds._device  # which configures the booster, and draws its seed, in the thread that asks
+    monkeypatch.setattr(rounds, "_device", lambda booster: device(booster) and "cuda:0")
+    boost = xgb.Booster.boost
+    seen = SimpleNamespace(boost=[], streams=[])
 
     def boost_from_device(self, dtrain, iteration, *, grad=None, hess=None, fobj=None):
         if fobj is None:
             seen.boost.append(type(grad))
+            seen.streams += fake_cupy.streams
             grad, hess = fake_cupy.bare(grad), fake_cupy.bare(hess)
         else:
             grad, hess = fobj(self.predict(dtrain, output_margin=True, training=True), dtrain)
@@ -62,18 +63,12 @@ def gpu(monkeypatch):
             return boost(self, dtrain, iteration, grad=fake_cupy.bare(grad), hess=fake_cupy.bare(hess))
         return boost(self, dtrain, iteration, grad=grad, hess=hess)
 
-    def predict_on_device(self, data, *, base_margin, **options):
-        seen.predict += 1
-        seen.streams += fake_cupy.streams
-        result = inplace_predict(self, fake_cupy.bare(data), base_margin=fake_cupy.bare(base_margin), **options)
-        return fake_cupy.wrap(result)
-
     monkeypatch.setattr(xgb.Booster, "boost", boost_from_device)
-    monkeypatch.setattr(xgb.Booster, "inplace_predict", predict_on_device)
     # What was found out about another CuPy says nothing of this one.
     rounds._failure.cache_clear()
     with fake_cupy.installed():
         yield seen
+    assert not fake_cupy.registered
     rounds._failure.cache_clear()
 
 
@@ -84,15 +79,15 @@ def task(n_classes, n=700, **data):
     return objective, table, valid, xgb.DMatrix(table.X, table.y, weight=table.weight, **data)
 
 
-def both(params, objective, dtrain, n=15, X=None, **options):
+def both(params, objective, dtrain, n=15, **options):
     """Boosters and logs of both functions."""
     results = []
-    for function, extra in ((xgb.train, {}), (train, {"X": X})):
+    for function in (xgb.train, train):
         log = {}
         copied = {name: value() if name == "callbacks" else value for name, value in options.items()}
         booster = function(
             {**BASE, **params, **objective.params}, dtrain, n, obj=objective, evals_result=log, verbose_eval=False,
-            **copied, **extra
+            **copied
         )  # fmt: skip
         results.append((booster, log))
     return results
@@ -124,20 +119,19 @@ SETTINGS = {
 def test_models_are_the_same_to_the_byte(way, setting, n_classes):
     if setting == "vector leaf" and n_classes == 2:
         pytest.skip("for several outputs")
-    objective, table, _, dtrain = task(n_classes)
-    assert_same(both(SETTINGS[setting], objective, dtrain, X=table.X))
+    objective, _table, _, dtrain = task(n_classes)
+    assert_same(both(SETTINGS[setting], objective, dtrain))
 
 
 @each_task
 def test_evaluation_and_early_stopping_are_the_same(way, n_classes):
-    objective, table, valid, dtrain = task(n_classes)
+    objective, _table, valid, dtrain = task(n_classes)
     dvalid = xgb.DMatrix(valid.X, valid.y, weight=valid.weight)
     results = both(
         {},
         objective,
         dtrain,
         200,
-        X=table.X,
         evals=[(dtrain, "train"), (dvalid, "valid")],
         custom_metric=objective.metric,
         early_stopping_rounds=5,
@@ -148,7 +142,7 @@ def test_evaluation_and_early_stopping_are_the_same(way, n_classes):
 
 @each_task
 def test_callbacks_are_the_same(way, n_classes, tmp_path):
-    objective, table, valid, dtrain = task(n_classes)
+    objective, _table, valid, dtrain = task(n_classes)
     dvalid = xgb.DMatrix(valid.X, valid.y)
 
     def callbacks():
@@ -163,7 +157,6 @@ def test_callbacks_are_the_same(way, n_classes, tmp_path):
         objective,
         dtrain,
         100,
-        X=table.X,
         evals=[(dvalid, "v")],
         custom_metric=objective.metric,
         callbacks=callbacks,
@@ -176,9 +169,9 @@ def test_callbacks_are_the_same(way, n_classes, tmp_path):
 
 @each_task
 def test_continued_training_is_the_same(way, n_classes):
-    objective, table, _, dtrain = task(n_classes)
+    objective, _table, _, dtrain = task(n_classes)
     first = xgb.train({**BASE, **objective.params}, dtrain, 4, obj=objective)
-    assert_same(both({}, objective, dtrain, 5, X=table.X, xgb_model=first))
+    assert_same(both({}, objective, dtrain, 5, xgb_model=first))
 
 
 @each_task
@@ -189,7 +182,7 @@ def test_missing_values_and_start_margins_are_the_same(way, n_classes, missing):
     X = np.where(rng.random(table.X.shape) < 0.2, missing, table.X)
     start = rng.normal(size=(len(X),) if n_classes == 2 else (len(X), n_classes))
     for kind in (xgb.DMatrix, xgb.QuantileDMatrix):
-        assert_same(both({}, objective, kind(X, table.y, missing=missing, base_margin=start), X=X))
+        assert_same(both({}, objective, kind(X, table.y, missing=missing, base_margin=start)))
 
 
 @each_task
@@ -197,33 +190,11 @@ def test_categories_are_the_same(way, n_classes):
     objective, table, _, _ = task(n_classes)
     frame = pd.DataFrame(table.X)
     frame["category"] = pd.Categorical(np.random.default_rng(0).integers(0, 6, len(frame)))
-    assert_same(both({}, objective, xgb.DMatrix(frame, table.y, enable_categorical=True), X=frame))
+    assert_same(both({}, objective, xgb.DMatrix(frame, table.y, enable_categorical=True)))
 
 
 def reasons(caplog):
     return [record.message for record in caplog.records if record.name == "focal_boost"]
-
-
-@pytest.mark.parametrize(
-    ("setting", "reason"),
-    [
-        ("forest", "num_parallel_tree=3"),
-        ("dart", "dart|dropped"),
-        ("linear", "gblinear"),
-        ("vector leaf", "multi_output_tree"),
-        ("no X", "not given X"),
-        ("other X", "not what dtrain was made of"),
-        ("frame", "not an array of numbers"),
-    ],
-)
-def test_what_cannot_be_resident_crosses_and_says_so(monkeypatch, caplog, setting, reason):
-    numpy_alone = SimpleNamespace(arrays=np, asarray=np.asarray, to_host=np.asarray)
-    monkeypatch.setattr(rounds, "_kernels_for_booster", lambda booster, loss: (numpy_alone, 0))
-    objective, table, _, dtrain = task(3)
-    X = {"no X": None, "other X": table.X[::-1], "frame": pd.DataFrame(table.X)}.get(setting, table.X)
-    with caplog.at_level(logging.DEBUG, "focal_boost"):
-        assert_same(both(SETTINGS.get(setting, {}), objective, dtrain, 4, X=X))
-    assert re.search(reason, " ".join(reasons(caplog)))
 
 
 def test_other_objectives_are_left_to_xgboost(caplog):
@@ -238,20 +209,14 @@ def test_other_objectives_are_left_to_xgboost(caplog):
     assert "no FocalObjective" in reasons(caplog)[0]
 
 
-def test_features_of_another_shape_are_refused():
-    objective, table, _, dtrain = task(2)
-    with pytest.raises(ValueError, match=r"X has shape \(10, .*dtrain has 700 rows"):
-        train(objective.params, dtrain, 3, obj=objective, X=table.X[:10])
-
-
 def test_margins_come_from_predict_where_the_interface_is_missing(monkeypatch):
-    objective, table, _, dtrain = task(2)
+    objective, _table, _, dtrain = task(2)
 
     def missing(booster, data):
         raise AttributeError("XGBoosterPredictFromDMatrix")
 
     monkeypatch.setattr(rounds, "_read_margins", missing)
-    assert_same(both({}, objective, dtrain, X=table.X))
+    assert_same(both({}, objective, dtrain))
 
 
 def test_margins_and_gradients_are_not_copied(monkeypatch):
@@ -283,30 +248,84 @@ def test_margins_and_gradients_are_not_copied(monkeypatch):
 
 
 @each_task
-def test_margins_stay_on_the_device(gpu, n_classes, monkeypatch):
-    objective, table, _valid, dtrain = task(n_classes)
-    reads = []
+def test_margins_go_to_the_device_from_registered_memory(gpu, n_classes, monkeypatch):
+    objective, _table, _valid, dtrain = task(n_classes)
+    threads, known = [], []
     read = rounds._read_margins
-    monkeypatch.setattr(rounds, "_read_margins", lambda *args: reads.append(1) or read(*args))
+
+    def seen(*args):
+        threads.append(threading.current_thread())
+        view = read(*args)
+        known.append(dict(fake_cupy.registered))
+        return view
+
+    monkeypatch.setattr(rounds, "_read_margins", seen)
     params = {**BASE, **objective.params}
-    ours = train(params, dtrain, 12, obj=objective, X=table.X)
+    ours = train(params, dtrain, 12, obj=objective)
     assert set(gpu.boost) == {fake_cupy.Array}
-    assert gpu.predict == 12
     assert gpu.streams == [fake_cupy.Stream.null] * 12  # the one that waits for XGBoost's
-    assert len(reads) == 2  # the start, and the check after the first round
+    # One thread of its own, in which the buffer never moves: registered after the first round, and once.
+    assert len(set(threads)) == 1
+    assert threads[0] is not threading.current_thread()
+    assert [len(places) for places in known] == [0] + [1] * 11
+    assert all(places == known[1] for places in known[2:])
+    assert list(known[1].values()) == [4 * dtrain.num_row() * objective.loss.n_outputs]
+    assert not threads[0].is_alive()
     gpu.boost.clear()
-    crossing = train(params, dtrain, 12, obj=objective)
-    assert len(reads) == 14
     plain = xgb.train(params, dtrain, 12, obj=objective)  # the objective finds the booster that calls it
     assert set(gpu.boost) == {fake_cupy.Array}
-    assert ours.save_raw() == crossing.save_raw() == plain.save_raw()
+    assert ours.save_raw() == plain.save_raw()
+
+
+@pytest.mark.parametrize("function", ["train", "classifier"])
+def test_memory_is_let_go_whatever_ends_the_training(gpu, function):
+    objective, table, _valid, dtrain = task(2)
+
+    class Stop(xgb.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            assert fake_cupy.registered
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    inner = xgb.XGBClassifier(n_estimators=9, n_jobs=1, callbacks=[Stop()])
+    run = {
+        "train": lambda: train({**BASE, **objective.params}, dtrain, 9, obj=objective, callbacks=[Stop()]),
+        "classifier": lambda: FocalClassifier(inner).fit(table.X, table.y),
+    }[function]
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not fake_cupy.registered
+
+
+def test_a_driver_that_registers_nothing_is_no_obstacle(gpu, monkeypatch):
+    objective, _table, _valid, dtrain = task(2)
+
+    def refuse(*args):
+        raise RuntimeError("cudaErrorNotSupported")
+
+    monkeypatch.setattr(kernels.for_gpu().arrays.cuda.runtime, "hostRegister", refuse)
+    assert_same(both({}, objective, dtrain))
+
+
+def test_labels_and_weights_are_looked_at_once(gpu, monkeypatch):
+    objective, _table, _valid, dtrain = task(3)
+    calls = []
+    run = kernels.for_gpu().run
+
+    def seen(*args):
+        calls.append(args[-1])
+        run(*args)
+
+    monkeypatch.setattr(kernels.for_gpu(), "run", seen)
+    train({**BASE, **objective.params}, dtrain, 4, obj=objective)
+    assert calls[-4:] == [False, True, True, True]
 
 
 def test_the_classifier_uses_it(gpu):
     table, valid = draw(500, n_classes=3), draw(200, n_classes=3, seed=1)
     inner = xgb.XGBClassifier(n_estimators=30, n_jobs=1, early_stopping_rounds=5)
     model = FocalClassifier(inner).fit(table.X, table.y, table.weight, eval_set=[(valid.X, valid.y)], verbose=False)
-    assert gpu.predict == len(gpu.boost) > 5
+    assert len(gpu.boost) > 5
     assert set(gpu.boost) == {fake_cupy.Array}
     assert model.predict_proba(valid.X).shape == (200, 3)
 
@@ -318,7 +337,7 @@ def test_an_estimator_with_the_objective_computes_on_the_device(gpu):
 
 
 def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu):
-    objective, table, _, dtrain = task(2)
+    objective, _table, _, dtrain = task(2)
     rounds._warn_of_cupy.cache_clear()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
         # undone before the stand-in is taken away
@@ -326,78 +345,16 @@ def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu
         patch.delitem(sys.modules, "focal_boost.kernels.cuda", raising=False)
         patch.delattr(kernels, "cuda", raising=False)
         warnings.simplefilter("always")
-        train({**BASE, **objective.params}, dtrain, 3, obj=objective, X=table.X)
+        train({**BASE, **objective.params}, dtrain, 3, obj=objective)
         xgb.train({**BASE, **objective.params}, dtrain, 3, obj=objective)
     assert len([w for w in warned if "focal_boost[cuda]" in str(w.message)]) == 1
     assert set(gpu.boost) == {np.ndarray}
 
 
-class Unlike:
-    """Features on a GPU as another library has them: a dtype of its own, known by DLPack or the array interface."""
-
-    def __init__(self, host, protocol="DLPack"):
-        self.host, self.shape, self.dtype = host, host.shape, "torch.float64"
-        self.__dlpack_device__ = lambda: (2, 0)
-        if protocol != "DLPack":
-            self.__cuda_array_interface__ = fake_cupy.Array(host).__cuda_array_interface__
-
-
-@pytest.mark.parametrize("protocol", ["DLPack", "array interface"])
-def test_features_of_another_library_stay_on_the_device(gpu, protocol):
-    objective, table, _, dtrain = task(2)
-    assert_same(both({}, objective, dtrain, 3, X=Unlike(table.X, protocol)))
-    assert gpu.predict == 3
-
-
-@pytest.mark.parametrize("place", ["host", "device"])
-def test_features_that_run_backwards_are_handed_over_forwards(gpu, place, monkeypatch):
-    objective, table, _, dtrain = task(2)
-    backwards = np.ascontiguousarray(table.X[::-1])[::-1]
-    predict, strides = xgb.Booster.inplace_predict, []
-    monkeypatch.setattr(
-        xgb.Booster, "inplace_predict", lambda self, X, **rest: strides.append(X.strides) or predict(self, X, **rest)
-    )
-    on_device = fake_cupy.Array(backwards) if place == "device" else backwards
-    assert_same(both({}, objective, dtrain, 3, X=on_device))
-    assert min(min(s) for s in strides) > 0
-
-
-@pytest.mark.parametrize(
-    ("reason", "make"),
-    [
-        ("another GPU", lambda X: X),
-        ("does not fit", MemoryError),
-        ("does not take X .*masked", lambda X: ValueError("CuPy currently does not support masked arrays.")),
-        ("not an array of numbers", lambda X: fake_cupy.Array(X > 0)),
-    ],
-)
-def test_features_that_cannot_be_on_the_device_cross_and_say_so(gpu, caplog, monkeypatch, reason, make):
-    objective, table, _, dtrain = task(2)
-    cuda = kernels.for_gpu()
-    asarray, X = cuda.asarray, fake_cupy.Array(table.X)
-    made = make(table.X)
-    if reason == "another GPU":
-        X.ordinal = 1
-    elif isinstance(made, fake_cupy.Array):
-        X = made
-    else:
-
-        def refuse(x):
-            if x is X:
-                raise made
-            return asarray(x)
-
-        monkeypatch.setattr(cuda, "asarray", refuse)
-    with caplog.at_level(logging.DEBUG, "focal_boost"):
-        assert_same(both({}, objective, dtrain, 3, X=X))
-    assert re.search(reason, " ".join(reasons(caplog)))
-    assert not gpu.predict
-
-
 @pytest.mark.parametrize("error", [RuntimeError("CuPy failed to load libnvrtc.so.13\nsecond line"), MemoryError()])
 @each_task
 def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monkeypatch, n_classes, error):
-    objective, table, _, dtrain = task(n_classes)
+    objective, _table, _, dtrain = task(n_classes)
     rounds._warn_of_cupy.cache_clear()
     rounds._failure.cache_clear()
 
@@ -408,7 +365,7 @@ def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monk
     kernels.for_gpu()._kernel.cache_clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        assert_same(both({}, objective, dtrain, 3, X=table.X))
+        assert_same(both({}, objective, dtrain, 3))
     rounds._failure.cache_clear()
     (message,) = [str(w.message) for w in warned if "focal_boost[cuda]" in str(w.message)]
     assert f"{type(error).__name__}: {str(error).partition(chr(10))[0]})" in message
@@ -416,7 +373,7 @@ def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monk
 
 
 def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch):
-    objective, table, _, dtrain = task(2)
+    objective, _table, _, dtrain = task(2)
     monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:1")
     entered = []
 
@@ -425,7 +382,7 @@ def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch):
             super().__init__(entered.append(ordinal))
 
     monkeypatch.setattr(kernels.for_gpu().arrays.cuda, "Device", Device)
-    both({}, objective, dtrain, 3, X=table.X)
+    both({}, objective, dtrain, 3)
     assert len(entered) >= 6
     assert set(entered) == {1}
 
@@ -450,8 +407,8 @@ def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
             for device in ("cpu", "cuda"):
                 params = {**objective.params, "nthread": 1, "device": device}
                 data = xgb.DMatrix(X, y)
-                for function, extra in ((xgb.train, {}), (train, {"X": X})):
-                    booster = function(params, data, 5, obj=objective, **extra)
+                for function in (xgb.train, train):
+                    booster = function(params, data, 5, obj=objective)
                     models.append(booster.predict(data, output_margin=True).tobytes())
                 FocalClassifier(xgb.XGBClassifier(n_estimators=3, n_jobs=1, device=device)).fit(X, y).predict(X)
         assert len(set(models)) == 1, "other models"
@@ -468,15 +425,13 @@ def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
 
 @pytest.mark.gpu
 @each_task
-def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes, caplog):
+def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes):
     if not rounds._xgboost_has_cuda():
         pytest.skip("needs XGBoost with CUDA: pip install xgboost, not xgboost-cpu")
-    objective, table, valid, dtrain = task(n_classes, 20_000)
+    objective, _table, valid, dtrain = task(n_classes, 20_000)
     dvalid = xgb.DMatrix(valid.X, valid.y)
     watched = {"evals": [(dvalid, "v")], "custom_metric": objective.metric, "early_stopping_rounds": 5}
-    with caplog.at_level(logging.DEBUG, "focal_boost"):
-        results = both({"device": "cuda"}, objective, dtrain, 50, X=table.X, **watched)
-    assert not reasons(caplog)
+    results = both({"device": "cuda"}, objective, dtrain, 50, **watched)
     assert_same(results)
     # Not stopped by themselves, which might be a round earlier or later.
     n = results[0][0].num_boosted_rounds()

@@ -4,7 +4,8 @@
 what was compiled in its own cache on disk). Arrays are CuPy's; `asarray` makes one, without a copy, of whatever has a
 ``__cuda_array_interface__`` (whose ``stream`` is waited for) or speaks DLPack, such as a PyTorch tensor or a cuDF
 column. Kernels run on CuPy's current stream. One launch computes gradient and curvature; labels and weights are
-checked in the same pass, so each call waits for the stream once, to read the 16 bytes that tell of a bad one.
+checked in the same pass, so a call waits for the stream once, to read the 16 bytes that tell of a bad one, unless they
+were checked before.
 
 Gradients and expected curvature that are written in single precision are computed in it, with relative errors below
 2^-20, where gamma and the number of classes allow that; all else in double precision. Up to 8 classes a row is kept in
@@ -202,6 +203,7 @@ def run(
     n_threads: int = 1,
     intercept: Any = None,
     hessian_scale: float = 1.0,
+    checked: bool = False,
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     z, y, weight = _readable(z), _readable(y), _readable(weight)
@@ -227,7 +229,7 @@ def run(
         numbers_a_block = 4 * parameters.n_classes * _THREADS
         blocks = min(blocks, max(1, _SCRATCH_BYTES // (8 * numbers_a_block)))
         scratch = cp.empty(blocks * numbers_a_block)
-    status = None if y is None else _take_status(device)
+    status = None if y is None or checked else _take_status(device)
     bounded = parameters.max_step < math.inf
     out_shape = (n,) if operation == "loss" else z.shape
     task = np.array(

@@ -60,7 +60,7 @@ FOCAL_INLINE double load_margin(const Task& task, Index row, int k) {
     return finite_margin(load(task.z, row, k, 0.0) + (task.intercept != nullptr ? task.intercept[k] : 0.0));
 }
 
-/// Label and weight of a row; what is wrong with them is reported.
+/// Label and weight of a row; what is wrong with them is reported, if there is where to.
 template <class R>
 struct Labelled {
     R label, weight;
@@ -68,6 +68,7 @@ struct Labelled {
     Labelled() = default;
     FOCAL_INLINE Labelled(const Task& task, Index row, bool binary)
         : label(load(task.y, row, 0, R(0))), weight(load(task.weight, row, 0, R(1))) {
+        if (task.status == nullptr) return;
         const bool allowed = binary ? is_binary_label(label) : is_class_label(label, static_cast<R>(task.n_classes));
         if (!allowed) atomicMin(task.status, static_cast<unsigned long long>(row));
         if (!((weight >= R(0)) & (weight - weight == R(0)))) atomicMin(task.status + 1, static_cast<unsigned long long>(row));

@@ -60,6 +60,7 @@ def run(
     n_threads: int = 1,
     intercept: Any = None,
     hessian_scale: float = 1.0,
+    checked: bool = False,
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     args = (

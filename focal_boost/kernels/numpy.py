@@ -57,6 +57,7 @@ def run(
     n_threads: int = 1,
     intercept: Any = None,
     hessian_scale: float = 1.0,
+    checked: bool = False,
 ) -> None:
     """Compute one operation for all rows.
 
@@ -78,6 +79,9 @@ def run(
         Added to the margins.
     hessian_scale : float
         Factor on the curvature, after the step bound.
+    checked : bool
+        Whether labels and weights are those of an earlier call, which has looked at them: where that costs something
+        they are not looked at again.
 
     Raises
     ------

@@ -122,8 +122,8 @@ class XGBoostAdapter(Adapter):
 
         estimator.objective = objective
         estimator.eval_metric = _on_probabilities(own["eval_metric"], loss)
+        updates = Rounds(objective)
         if not isinstance(estimator, xgboost.XGBRFClassifier):  # whose single round allows no callbacks
-            updates = Rounds(objective, X if isinstance(X, np.ndarray) else None)
             estimator.callbacks = [updates, *(own["callbacks"] or [])]
         if own["early_stopping_rounds"] is not None and _is_maximised(own["eval_metric"]):
             stop = xgboost.callback.EarlyStopping(rounds=own["early_stopping_rounds"], maximize=True)
@@ -147,6 +147,8 @@ class XGBoostAdapter(Adapter):
                     "own, such as 'logloss', 'mlogloss' or 'aucpr', or pass a function (y_true, y_proba)"
                 ) from error
             raise
+        finally:
+            updates.close()
         self._warn_of_minimising(own["eval_metric"], estimator)
 
         # What is left is an ordinary estimator whose booster knows its link; the user's own settings are back in place.

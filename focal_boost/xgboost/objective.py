@@ -262,20 +262,20 @@ def train(
     xgb_model: str | os.PathLike[str] | bytearray | xgboost.Booster | None = None,
     callbacks: Sequence[xgboost.callback.TrainingCallback] | None = None,
     custom_metric: Callable[..., Any] | None = None,
-    X: Any = None,
 ) -> xgboost.Booster:
     """Train as ``xgboost.train`` does, to the same model, with fewer copies of margins and gradients.
 
     It is ``xgboost.train`` that runs: evaluation, callbacks and early stopping are its own. If `obj` is a
     `FocalObjective`, a callback takes over the update of each round. On the processor margins are read where XGBoost
     keeps them, and gradients are written to the same two arrays in each round. On a GPU gradients are computed there,
-    from labels and weights that are copied to it once; with `X` the margins stay there too.
+    from labels and weights that are copied to it once, and from margins that go there by a copy at the speed of the
+    bus. Labels and weights are checked once.
 
     Parameters
     ----------
     params : dict
-        Parameters of the booster, `FocalObjective.params` among them. This one and the others before `X` mean what
-        they mean to ``xgboost.train``.
+        Parameters of the booster, `FocalObjective.params` among them. This one and all others mean what they mean to
+        ``xgboost.train``.
     dtrain : xgboost.DMatrix
         Rows to train on, of its own kinds too. Labels and weights may not change in the meantime.
     num_boost_round : int, default=10
@@ -298,25 +298,10 @@ def train(
         Called besides the one that this function adds.
     custom_metric : callable, default=None
         Such as `FocalObjective.metric`.
-    X : array of shape (n, n_features), default=None
-        The features that `dtrain` was made of, which it does not keep in a form that the trees of one round can be
-        applied to on a GPU: a NumPy or CuPy array, or any other on a GPU. Only used where training is on a GPU, and
-        then held in its memory.
 
     Returns
     -------
     xgboost.Booster
-
-    Raises
-    ------
-    ValueError
-        If `X` has another shape than `dtrain`.
-
-    Notes
-    -----
-    Margins stay on a GPU only where that is exact: booster ``gbtree`` with one tree a round and output, no categorical
-    features, and `X` the data of `dtrain`, which is checked bit by bit after the first round. Otherwise they cross to
-    the GPU in each round; the logger ``focal_boost`` says why at level DEBUG.
 
     Examples
     --------
@@ -326,26 +311,31 @@ def train(
     >>> X, y = np.random.default_rng(0).normal(size=(200, 3)), np.repeat([0, 1], [180, 20])
     >>> loss = BinaryFocalLoss(gamma=2.0)
     >>> objective = FocalObjective(loss, intercept=loss.fit_intercept_only(y))
-    >>> booster = train(objective.params, xgb.DMatrix(X, y), 5, obj=objective, X=X)
+    >>> booster = train(objective.params, xgb.DMatrix(X, y), 5, obj=objective)
     >>> booster.num_boosted_rounds()
     5
     """
+    updates = None
     if isinstance(obj, FocalObjective):
-        rounds.check_features(X, dtrain)
-        callbacks = [rounds.Rounds(obj, X), *(callbacks or [])]
+        updates = rounds.Rounds(obj)
+        callbacks = [updates, *(callbacks or [])]
     else:
         rounds.logger.debug("obj=%r is no FocalObjective: xgboost.train does everything", obj)
-    return xgboost.train(
-        params,
-        dtrain,
-        num_boost_round,
-        evals=evals,
-        obj=obj,
-        maximize=maximize,
-        early_stopping_rounds=early_stopping_rounds,
-        evals_result=evals_result,
-        verbose_eval=verbose_eval,
-        xgb_model=xgb_model,
-        callbacks=callbacks,
-        custom_metric=custom_metric,
-    )
+    try:
+        return xgboost.train(
+            params,
+            dtrain,
+            num_boost_round,
+            evals=evals,
+            obj=obj,
+            maximize=maximize,
+            early_stopping_rounds=early_stopping_rounds,
+            evals_result=evals_result,
+            verbose_eval=verbose_eval,
+            xgb_model=xgb_model,
+            callbacks=callbacks,
+            custom_metric=custom_metric,
+        )
+    finally:
+        if updates is not None:
+            updates.close()

@@ -11,10 +11,10 @@ import ctypes
 import functools
 import json
 import logging
-import math
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -23,7 +23,7 @@ import xgboost
 
 from focal_boost import kernels
 
-__all__ = ["Rounds", "check_features", "kernels_of_caller", "logger", "on_device"]
+__all__ = ["Rounds", "kernels_of_caller", "logger", "on_device"]
 
 logger = logging.getLogger("focal_boost")
 
@@ -170,128 +170,108 @@ def _margins(booster: xgboost.Booster, data: xgboost.DMatrix) -> np.ndarray:
         return margins
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Rounds
+def _drops_trees(booster: xgboost.Booster) -> bool:
+    """Whether trees are left out of the margins at random, by numbers that are drawn in the thread that reads them."""
+    model = _config(booster)["gradient_booster"]
+    drops = model.get("dart_train_param", {})  # newer versions know dart as a way of gbtree
+    return model.get("name") == "dart" or float(drops.get("rate_drop", 0)) > 0 or drops.get("one_drop", "0") != "0"
 
 
 class _Crossing:
-    """Margins come from the booster in each round; where it trains on a GPU they go back there."""
+    """Margins on a GPU in each round, copied as they come."""
 
-    def __init__(self, module: Any, ordinal: int, labels: Any, weights: Any) -> None:
-        self.module, self.ordinal = module, ordinal
-        self.labels, self.weights = labels, weights
+    def __init__(self, module: Any) -> None:
+        self.module = module
 
-    def margins(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> Any:
+    def read(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> Any:
+        """Margins as a device array."""
         return self.module.asarray(_margins(booster, data))
 
-    def finished(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> bool:
-        """Take note of the trees of a round; whether all is well."""
-        return True
+    def close(self) -> None:
+        """Nothing is held."""
 
 
-class _Resident(_Crossing):
-    """Margins stay where the gradients are computed: each round adds what its own tree says of the features."""
+class _Pinned(_Crossing):
+    """The same from memory that the GPU knows, into one array.
 
-    def __init__(self, module: Any, ordinal: int, labels: Any, weights: Any, X: Any) -> None:
-        super().__init__(module, ordinal, labels, weights)
-        self.X = X
-        self.current: Any = None
-        self.is_checked = False
+    XGBoost keeps margins in host memory, in a buffer that belongs to the pair of a thread and a booster. They are read
+    in a thread of its own, in which nobody else predicts, so that the buffer stays where it is and is registered with
+    the driver once: copies from such memory run at the speed of the bus.
+    """
 
-    def margins(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> Any:
-        if self.current is None:
-            # Whatever the start is made of: base_score, margins of the data, an earlier model.
-            self.current = self.module.asarray(_margins(booster, data)).copy()
-        return self.current
+    def __init__(self, module: Any) -> None:
+        super().__init__(module)
+        self.arrays = module.arrays
+        self.thread = ThreadPoolExecutor(1, "focal_boost-margins")
+        self.registered: tuple[int, int] | None = None
+        self.margins: Any = None
 
-    def finished(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> bool:
-        newest = booster.num_boosted_rounds() - 1
-        self.current = booster.inplace_predict(
-            self.X,
-            iteration_range=(newest, newest + 1),
-            predict_type="margin",
-            missing=data.missing if data.missing is not None else math.nan,
-            validate_features=False,
-            base_margin=self.current,
-        )
-        if self.is_checked:
-            return True
-        self.is_checked = True
-        return np.array_equal(self.module.to_host(self.current), _margins(booster, data))
+    def read(self, booster: xgboost.Booster, data: xgboost.DMatrix) -> Any:
+        """Margins as a device array, the same in each round."""
+        view = self.thread.submit(_margins, booster, data).result()
+        place = (view.ctypes.data, view.nbytes)
+        if place != self.registered and not view.flags.owndata and view.nbytes:
+            self.release()
+            # Where a driver does not want to, the copy is as right, and slower.
+            with contextlib.suppress(RuntimeError):
+                self.arrays.cuda.runtime.hostRegister(*place, 0)
+                self.registered = place
+        if self.margins is None or self.margins.shape != view.shape:
+            self.margins = self.arrays.empty(view.shape, dtype=np.float32)
+        self.margins.set(np.ascontiguousarray(view))
+        # The buffer is XGBoost's again.
+        self.arrays.cuda.get_current_stream().synchronize()
+        return self.margins
 
+    def release(self) -> None:
+        """Let go of the buffer: memory that is freed while it is registered can corrupt later copies."""
+        if self.registered is not None:
+            place, self.registered = self.registered, None
+            self.arrays.cuda.runtime.hostUnregister(place[0])
 
-def check_features(X: Any, data: xgboost.DMatrix) -> None:
-    """Refuse features that cannot be those of a DMatrix."""
-    if X is None:
-        return
-    shape = tuple(getattr(X, "shape", np.shape(X)))
-    if shape != (data.num_row(), data.num_col()):
-        raise ValueError(
-            f"X has shape {shape}, but dtrain has {data.num_row()} rows and {data.num_col()} columns: pass the array "
-            "that dtrain was made of, or leave X out"
-        )
+    def close(self) -> None:
+        """Let go of buffer and thread."""
+        try:
+            self.release()
+        finally:
+            self.thread.shutdown()
 
-
-def _obstacle(booster: xgboost.Booster, data: xgboost.DMatrix, X: Any) -> str | None:
-    """Why margins cannot be kept without a copy, or None."""
-    if X is None:
-        return "train was not given X"
-    if not (isinstance(X, np.ndarray) or kernels.is_device_array(X)):
-        return "X is not an array of numbers"
-    if "c" in (data.feature_types or []):
-        return "there are categorical features"
-    config = _config(booster)
-    model = config["gradient_booster"]
-    if (name := model.get("name")) != "gbtree":
-        return f"booster={name!r}"
-    drops = model.get("dart_train_param", {})  # newer versions know dart as a way of gbtree
-    if float(drops.get("rate_drop", 0)) > 0 or drops.get("one_drop", "0") != "0":
-        return "trees are dropped"
-    if (trees := model["gbtree_model_param"]["num_parallel_tree"]) != "1":
-        return f"num_parallel_tree={trees}"
-    if (process := model["gbtree_train_param"]["process_type"]) != "default":
-        return f"process_type={process!r}"
-    if (strategy := config["learner_train_param"]["multi_strategy"]) != "one_output_per_tree":
-        return f"multi_strategy={strategy!r}"
-    return None
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
 
 
-def _features(module: Any, ordinal: int, X: Any) -> tuple[Any, str | None]:
-    """Features on the GPU as XGBoost takes them in place, and None; or None and why there are none."""
-    try:
-        X = module.asarray(X)
-        if X.dtype.kind not in "fiu":
-            return None, "X is not an array of numbers"
-        if module.arrays is not np and X.device.id != ordinal:
-            return None, "X lies on another GPU"
-        # XGBoost reads strides as unsigned numbers.
-        return (X.copy() if min(X.strides) < 0 else X), None
-    except MemoryError:  # CuPy's own is one
-        return None, "X does not fit into the memory of the GPU"
-    except (TypeError, ValueError, BufferError) as error:
-        return None, f"CuPy does not take X ({error})"
+# ---------------------------------------------------------------------------------------------------------------------
+# Rounds
 
 
 class Rounds(xgboost.callback.TrainingCallback):
     """Computes gradients in the place of ``Booster.update``, to the same bits.
 
+    Whoever trains with it calls `close` at the end, whatever ends the training.
+
     Parameters
     ----------
     objective : FocalObjective
-    X : array or None
-        See `focal_boost.xgboost.train`.
     """
 
-    def __init__(self, objective: Any, X: Any = None) -> None:
+    def __init__(self, objective: Any) -> None:
         super().__init__()
         self.objective = objective
-        self.X = X
+        self.close()
+
+    def close(self) -> None:
+        """Let go of data and device memory."""
+        if (way := getattr(self, "way", None)) is not None:
+            way.close()
+        self.module: Any = None
+        self.ordinal = 0
         self.way: _Crossing | None = None
         self.prepared: Any = None
 
     def before_training(self, model: Any) -> Any:
         """Forget an earlier training."""
-        self.way = self.prepared = None
+        self.close()
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
@@ -300,46 +280,24 @@ class Rounds(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """Let go of data and device memory."""
-        self.way = self.prepared = self.X = None
+        """Leave a plain booster."""
+        self.close()
         model.__dict__.pop("update", None)
         return model
 
     def _update(self, booster: Any, dtrain: xgboost.DMatrix, iteration: int, fobj: Any = None) -> None:
         del booster.update
         booster._assign_dmatrix_features(dtrain)
-        if self.way is None:
-            self.way = self._choose(booster, dtrain)
-        module = self.way.module
-        with on_device(module, self.way.ordinal):
-            margins = self.way.margins(booster, dtrain)
+        if self.module is None:
+            self.module, self.ordinal = _kernels_for_booster(booster, self.objective.loss)
+            if self.module.arrays is not np:
+                self.way = (_Crossing if _drops_trees(booster) else _Pinned)(self.module)
+        with on_device(self.module, self.ordinal):
+            margins = _margins(booster, dtrain) if self.way is None else self.way.read(booster, dtrain)
             if self.prepared is None:
-                outputs = [module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-                self.prepared = self.objective._prepared(
-                    self.way.labels, margins, self.way.weights, outputs, self.n_threads
-                )
+                labels, _, weights, n_threads = self.objective._arguments(None, dtrain, None)
+                outputs = [self.module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
+                self.prepared = self.objective._prepared(labels, margins, weights, outputs, n_threads)
             gradient, hessian, fill = self.prepared
             fill(margins)
             booster.boost(dtrain, iteration, grad=gradient, hess=hessian)
-            if not self.way.finished(booster, dtrain):
-                logger.debug("margins cross to the GPU in each round: X is not what dtrain was made of")
-                self.way = _Crossing(module, self.way.ordinal, self.way.labels, self.way.weights)
-
-    def _choose(self, booster: xgboost.Booster, dtrain: xgboost.DMatrix) -> _Crossing:
-        module, ordinal = _kernels_for_booster(booster, self.objective.loss)
-        labels, _, weights, self.n_threads = self.objective._arguments(None, dtrain, None)
-        if module is kernels.active:
-            return _Crossing(module, ordinal, labels, weights)
-        if module.arrays is not np:
-            # Where a caller's own X may still be on its way; rounds are on another stream.
-            module.arrays.cuda.get_current_stream().synchronize()
-        with on_device(module, ordinal):
-            labels, weights = module.asarray(labels), None if weights is None else module.asarray(weights)
-            obstacle = _obstacle(booster, dtrain, self.X)
-            X = None
-            if obstacle is None:
-                X, obstacle = _features(module, ordinal, self.X)
-            if obstacle is None:
-                return _Resident(module, ordinal, labels, weights, X)
-        logger.debug("margins cross to the GPU in each round: %s", obstacle)
-        return _Crossing(module, ordinal, labels, weights)
