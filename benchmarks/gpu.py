@@ -229,12 +229,13 @@ def trainers(X: Any, y: np.ndarray, k: int, place: str) -> dict[str, Callable[[i
     def on_host(margins: np.ndarray, dtrain: Any) -> Any:
         # Not through focal itself, which would find the booster that calls it, and compute where that trains.
         outputs = [np.empty_like(margins) for _ in range(2)]
-        return focal._derivatives(dtrain.get_label(), margins, None, outputs, None)
+        gradient, hessian, fill = focal._prepared(dtrain.get_label(), margins, None, outputs, None)
+        fill(margins)
+        return gradient, hessian
 
     return {
         "built-in": lambda rounds: xgb.train(params, data, rounds),
-        "resident": lambda rounds: train(params, data, rounds, obj=focal, X=X),
-        "crossing": lambda rounds: train(params, data, rounds, obj=focal),
+        "train": lambda rounds: train(params, data, rounds, obj=focal),
         "xgboost.train": lambda rounds: xgb.train(params, data, rounds, obj=focal),
         "on the processor": lambda rounds: xgb.train(params, data, rounds, obj=on_host),
     }
@@ -267,8 +268,7 @@ def bytes_a_round(k: int) -> dict[str, int]:
     labels = 4
     return {
         "built-in": 0,
-        "resident": 0,
-        "crossing": 2 * margins,
+        "train": 2 * margins,
         "xgboost.train": 2 * margins + labels,
         "on the processor": margins + 2 * margins,
     }

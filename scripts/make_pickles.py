@@ -1,4 +1,4 @@
-"""Write models of the installed library versions into tests/fixtures, pickled and saved, for tests under other versions.
+"""Write models of the installed versions into tests/fixtures, pickled and saved, for tests under other versions.
 
 Usage: python scripts/make_pickles.py
 Run it under each pair of versions that is supported (oldest and newest Python and XGBoost at least); a name says which
