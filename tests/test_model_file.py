@@ -469,6 +469,7 @@ def test_a_booster_is_bytes_and_no_path(saved, tmp_path):
 
 def test_a_loss_is_made_anew_by_its_constructor(saved, tmp_path):
     """What kernels are given as a block of memory is never read from a file."""
+
     def change(schema):
         assert '"_parameters"' not in schema
         return schema.replace('"8.0"', '"-1.0"')
