@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
-#   make demo   the main job on a real table, with a printed report and a picture in demo/
+#   make demo   the main job on simulated payments, with a printed report and pictures in demo/
 #   make test   the whole test suite
 #   make docs   the documentation site, in docs/_build/html
 #   make examples-all   every example, those that need Ray, Spark and the like included, in .venv-recipes

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from _payments import KINDS, WARM_UP, features, simulate
 from scipy.stats import rankdata
-from sklearn.metrics import precision_recall_curve
 from sklearn.model_selection import RepeatedStratifiedKFold
 from tqdm import tqdm
 
@@ -193,12 +192,6 @@ def row_log_loss(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
     """Log loss of each row, for probabilities of the positive class or of all K; finite even where they are 0."""
     of_truth = np.where(y == 1, proba, 1 - proba) if proba.ndim == 1 else proba[np.arange(len(y)), y]
     return -np.log(np.maximum(of_truth, 1e-15))
-
-
-def recall_at_precision(y: np.ndarray, score: np.ndarray, precision: float) -> float:
-    """Largest share of the positives that some threshold finds at this precision; 0 if none reaches it."""
-    precisions, recalls, _ = precision_recall_curve(y, score)
-    return float(recalls[precisions >= precision].max())
 
 
 def hits_within(y: np.ndarray, score: np.ndarray, budget: int) -> float:

@@ -1,4 +1,4 @@
-"""The picture of fraud_detection.py: what is found within the budget part by part, value, and reliability."""
+"""The picture of fraud_detection.py: what is found within the budget part by part, money, and reliability."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STYLES = (
 )
 
 
-def draw(judged: Any, title: str, budget: int, when: str, path: Path) -> None:
+def draw(judged: Any, title: str, budget: int, cost: float, when: str, path: Path) -> None:
     """Draw what a `Judged` holds; `when` is what its parts are called."""
     figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
     figure.suptitle(title, fontsize=14)
@@ -34,7 +34,7 @@ def draw(judged: Any, title: str, budget: int, when: str, path: Path) -> None:
     axes[0, 0].set(title="Precision within the budget", ylabel="share of the alerts that are right")
     draw_parts(axes[0, 1], judged, budget, np.maximum(positives, 1), when)
     axes[0, 1].set(title="Recall within the budget", ylabel="share of the positives that are found")
-    draw_caught(axes[1, 0], judged, budget, when)
+    draw_sum(axes[1, 0], judged, budget, cost, when)
     draw_reliability(axes[1, 1], judged)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -58,17 +58,18 @@ def draw_parts(axes: Any, judged: Any, budget: int, of: np.ndarray, when: str) -
     axes.legend(loc="lower left", framealpha=1)
 
 
-def draw_caught(axes: Any, judged: Any, budget: int, when: str) -> None:
-    """What was at stake so far, and what of it was caught: in money, else in positives."""
-    parts, value = np.unique(judged.part), judged.y
-    if judged.amount is not None:
-        value = value * judged.amount
-    axes.fill_between(parts, np.cumsum(judged.by_part(np.sum, value)), color="#dddddd", label="at stake")
+def draw_sum(axes: Any, judged: Any, budget: int, cost: float, when: str) -> None:
+    """Added up from part to part: money saved where risk decides, or positives found where amounts are not known."""
+    parts = np.unique(judged.part)
     for (name, proba), style in zip(judged.probas.items(), STYLES, strict=True):
-        caught = judged.value_caught(proba, budget) if judged.amount is not None else judged.caught(name, budget)
-        axes.plot(parts, np.cumsum(caught), label=f"{name}: {caught.sum() / value.sum():.1%}", **line(style))
-    unit = "positives" if judged.amount is None else "money"
-    axes.set(title="Caught within the budget", xlabel=when, ylabel=f"{unit}, added up", ylim=(0, None))
+        each = judged.caught(name, budget) if judged.amount is None else judged.saved(proba, cost)
+        axes.plot(parts, np.cumsum(each), label=f"{name}: {each.sum():,.0f}", **line(style))
+    if judged.amount is None:
+        axes.set(title="Found within the budget", ylabel="positives, added up")
+    else:
+        axes.set(title=f"Saved by alerts where probability x amount > {cost:g}", ylabel="money, added up")
+        axes.axhline(0, color="black", linewidth=1)
+    axes.set(xlabel=when)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", framealpha=1)
 

@@ -10,26 +10,27 @@ that early stopping follows are those of all workers, one without any positive i
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import dask.array as da
 import lightgbm as lgb
 import numpy as np
+from _data import all_payments
 from distributed import Client, LocalCluster
 from sklearn.metrics import average_precision_score, log_loss
 
 from focal_boost.dask import DaskFocalClassifier
 
-ROWS, COLUMNS, ROWS_AT_ONCE, N_WORKERS = 40_000, 10, 5_000, 2
+PAYMENTS, DAYS, ROWS_AT_ONCE, N_WORKERS = 100_000, (30, 80, 100, 130), 5_000, 2
 ROUNDS, PATIENCE = 300, 20
 
 
-def draw(rows: int, seed: int) -> tuple[da.Array, da.Array]:
-    """A lazy table, drawn where its chunks will lie, with about 2 % of rows labelled "fraud"."""
-    rng = da.random.default_rng(seed)
-    X = rng.normal(size=(rows, COLUMNS), chunks=(ROWS_AT_ONCE, COLUMNS))
-    noise = rng.logistic(size=rows, chunks=ROWS_AT_ONCE)
-    score = 2 * X[:, 0] + X[:, 1] * X[:, 2] + noise
-    return X, da.where(score > 6.5, "fraud", "fine")
+def find_rows() -> list[tuple[da.Array, da.Array]]:
+    """Payments to train on, to stop early on and to test on, by days and in chunks, as a cluster would read them."""
+    table = all_payments(PAYMENTS)[0]
+    X, y = table.X.to_numpy(), np.where(table.y == 1, "fraud", "fine")
+    parts = [np.flatnonzero((table.day >= start) & (table.day < end)) for start, end in pairwise(DAYS)]
+    return [(da.from_array(X[part], (ROWS_AT_ONCE, -1)), da.from_array(y[part], ROWS_AT_ONCE)) for part in parts]
 
 
 def main() -> None:
@@ -37,10 +38,9 @@ def main() -> None:
         LocalCluster(n_workers=N_WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        X, y = (part.persist() for part in draw(ROWS, seed=0))
-        valid, test = (tuple(part.persist() for part in draw(ROWS // 4, seed)) for seed in (1, 2))
+        (X, y), valid, test = [tuple(part.persist() for part in rows) for rows in find_rows()]
         share = float((y == "fraud").mean().compute())
-        print(f"{ROWS:,} rows in {X.npartitions} chunks on {N_WORKERS} workers, {share:.2%} fraud")
+        print(f"{len(X):,} rows in {X.npartitions} chunks on {N_WORKERS} workers, {share:.2%} fraud")
 
         estimator = lgb.DaskLGBMClassifier(n_estimators=ROUNDS, learning_rate=0.1, num_leaves=15, verbosity=-1)
         model = DaskFocalClassifier(estimator, gamma=1.0, client=client)

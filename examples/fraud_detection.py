@@ -171,6 +171,11 @@ class Judged(NamedTuple):
         """The same in money, for any score."""
         return self.by_part(lambda value, p: hits_within(value, p, budget), self.y * self.amount, score)
 
+    def saved(self, proba: np.ndarray, cost: float) -> np.ndarray:
+        """Money saved on each day if every row is looked at, for `cost`, whose probability times amount is more."""
+        gain = np.where(proba * self.amount > cost, self.y * self.amount - cost, 0.0)
+        return self.by_part(np.sum, gain)
+
 
 def judge(
     table: Table, library: str, focal: FocalClassifier, parts: list[Split], bar: tqdm
@@ -209,8 +214,7 @@ def report(judged: Judged, title: str, budget: int, cost: float) -> str:
         if amount is not None:
             risk, lost = proba * amount, y * amount
             values = [judged.value_caught(score, budget).sum() / lost.sum() for score in (proba, risk)]
-            saved = (lost - cost)[risk > cost].sum() / n_parts
-            numbers += [f"{value:.1%}" for value in values] + [f"{saved:,.0f}"]
+            numbers += [f"{value:.1%}" for value in values] + [f"{judged.saved(proba, cost).mean():,.0f}"]
         numbers += [f"{average_precision_score(y, proba):.3f}", f"{row_log_loss(y, proba).mean():.5f}"]
         numbers += [f"{expected_calibration_error(y, proba):.5f}", f"{proba.mean():.3%}"]
         lines.append(f"{name:<20}" + "".join(f"{number:>12}" for number in numbers))
@@ -228,9 +232,9 @@ def verdict(judged: Judged, budget: int) -> str:
     ):
         mean, n = difference.mean(), len(difference)
         margin = student.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
-        words = "plain log loss is as good, the difference is no more than chance"
+        words = "no more than chance"
         if abs(mean) > margin:
-            words = f"{'focal loss' if sign * mean > 0 else 'plain log loss'} is better"
+            words = f"{FOCAL if sign * mean > 0 else LOG_LOSS} is better"
         lines.append(f"{what}, focal_boost minus log loss: {mean:+.{digits}f} +/- {margin:.{digits}f}: {words}.")
     return "\n".join(lines)
 
@@ -320,7 +324,7 @@ def main(argv: list[str] | None = None) -> None:
         print(save_model(model, library, table.rows(parts[-1].test[:10_000]), args.output))
         picture = args.output / f"report_{library}.png"
         title = f"{table.name}, {LIBRARIES[library]}, gamma {args.gamma:g}: {budget} alerts a {when}"
-        draw(judged, title, budget, when, picture)
+        draw(judged, title, budget, args.cost, when, picture)
         print(f"{picture}: the same in a picture")
     print("\n" + explain(judged.y.mean(), args.cost, table.amount is not None))
 
