@@ -17,12 +17,13 @@ from scipy.stats import beta
 
 MIN_ROWS, SMOOTHED = 10, 7  # rows of a bin of the reliability curve; days of the moving average
 # Okabe & Ito's colours, told apart by colour-blind readers, and in grey by line style and marker.
-STYLES = (
-    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    {"color": "#009E73", "linestyle": ":", "marker": "^"},
-    {"color": "#777777", "linestyle": "-.", "marker": "v"},
-    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
-)
+# The curves of gamma 0 would lie on those of focal_boost.
+STYLES = {
+    "log loss": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "log loss, weighted": {"color": "#009E73", "linestyle": ":", "marker": "^"},
+    "textbook focal": {"color": "#777777", "linestyle": "-.", "marker": "v"},
+    "focal_boost": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+}
 
 
 def draw(judged: Any, title: str, budget: int, cost: float, when: str, path: Path) -> None:
@@ -49,7 +50,7 @@ def draw_parts(axes: Any, judged: Any, budget: int, of: np.ndarray, when: str) -
     parts = np.unique(judged.part)
     width = SMOOTHED if len(parts) >= 2 * SMOOTHED else 1
     middle = parts[width // 2 : len(parts) - width // 2]
-    for name, style in zip(judged.probas, STYLES, strict=True):
+    for name, style in STYLES.items():
         found = judged.caught(name, budget) / of
         axes.plot(parts, found, style["marker"], color=style["color"], alpha=0.3, markersize=4)
         axes.plot(middle, np.convolve(found, np.full(width, 1 / width), "valid"), label=name, **line(style))
@@ -61,7 +62,8 @@ def draw_parts(axes: Any, judged: Any, budget: int, of: np.ndarray, when: str) -
 def draw_sum(axes: Any, judged: Any, budget: int, cost: float, when: str) -> None:
     """Added up from part to part: money saved where risk decides, or positives found where amounts are not known."""
     parts = np.unique(judged.part)
-    for (name, proba), style in zip(judged.probas.items(), STYLES, strict=True):
+    for name, style in STYLES.items():
+        proba = judged.probas[name]
         each = judged.caught(name, budget) if judged.amount is None else judged.saved(proba, cost)
         axes.plot(parts, np.cumsum(each), label=f"{name}: {each.sum():,.0f}", **line(style))
     if judged.amount is None:
@@ -78,7 +80,8 @@ def draw_reliability(axes: Any, judged: Any) -> None:
     """Bins one unit of log-odds wide; both axes logarithmic where positives are rare."""
     rare = judged.y.mean() < 0.1
     left = bottom = 0.5
-    for (name, proba), style in zip(judged.probas.items(), STYLES, strict=True):
+    for name, style in STYLES.items():
+        proba = judged.probas[name]
         unit = np.floor(logit(proba.clip(1e-9, 1 - 1e-9))).astype(np.int64)
         predicted, positives, rows = calibration_bins(judged.y, proba, unit - unit.min())
         shown = (rows >= MIN_ROWS) & ((positives > 0) | ~np.array(rare))  # no place for 0 on a logarithmic axis

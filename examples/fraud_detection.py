@@ -4,11 +4,12 @@
     python examples/fraud_detection.py --data my.csv --target is_fraud --time paid_at --amount amount  # your own
     python examples/fraud_detection.py --library xgboost --gamma 2 --alpha balanced
 
-Four models with the same booster settings: the built-in log loss, the same with weights that make the classes equal,
-focal loss as in a textbook (p = sigma(z), start at z = 0), and focal_boost. Early stopping follows the log loss, but
-average precision for the two in the middle, whose answers are no probabilities of the classes. Where days are known the
-last ones are the test, and days are left out before it, since the latest frauds are not known yet. Where they are not,
-every row is judged by models that never saw it (cross-validation). Files are CSV, Parquet or npz.
+Five models with the same booster settings: the built-in log loss, the same with weights that make the classes equal,
+focal loss as in a textbook (p = sigma(z), start at z = 0), focal_boost with gamma 0, which tells what its start and its
+bounded leaves do by themselves, and focal_boost. Early stopping follows the log loss, but average precision for the
+second and third, whose answers are no probabilities of the classes. Where days are known the last ones are the test,
+and days are left out before it, since the latest frauds are not known yet. Where they are not, every row is judged by
+models that never saw it (cross-validation). Files are CSV, Parquet or npz.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from _elsewhere import compare
 from _fraud_picture import draw
 from scipy.special import expit
 from scipy.stats import t as student
+from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
@@ -35,8 +37,9 @@ from focal_boost import BinaryFocalLoss, FocalClassifier
 ROUNDS, PATIENCE, N_FOLDS = 1000, 40, 5
 SETTINGS = {"learning_rate": 0.05, "min_child_weight": 1, "reg_lambda": 1, "random_state": SEED, "n_jobs": -1}
 TEST_SHARE, STOP_SHARE = 0.3, 0.1  # of the days
-LOG_LOSS, WEIGHTED, TEXTBOOK, FOCAL = "log loss", "log loss, weighted", "textbook focal", "focal_boost"
-COMPARED = (LOG_LOSS, WEIGHTED, TEXTBOOK, FOCAL)
+LOG_LOSS, WEIGHTED, TEXTBOOK = "log loss", "log loss, weighted", "textbook focal"
+GAMMA_0, FOCAL = "focal_boost, gamma 0", "focal_boost"
+COMPARED = (LOG_LOSS, WEIGHTED, TEXTBOOK, GAMMA_0, FOCAL)
 # Of what early stopping follows where probabilities are none: the log loss would end such models too soon.
 BY_RANKING = {"lightgbm": {"metric": "average_precision"}, "xgboost": {"eval_metric": "aucpr"}}
 LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
@@ -75,6 +78,8 @@ def fit(name: str, library: str, focal: FocalClassifier, table: Table, train: An
     model, options = make_booster(library), {}
     if name == FOCAL:
         model = focal
+    elif name == GAMMA_0:
+        model = clone(focal).set_params(gamma=0.0)
     elif name == TEXTBOOK:
         model = make_textbook(library, focal.gamma)
     elif name == WEIGHTED:
@@ -207,7 +212,7 @@ def report(judged: Judged, title: str, budget: int, cost: float) -> str:
     n_parts = len(np.unique(judged.part))
     heads = ["precision", "recall"] + (["value", "by risk", "saved"] if amount is not None else [])
     heads += ["avg. prec.", "log loss", "calibration", "mean p"]
-    lines = [f"{title:<20}" + "".join(f"{head:>12}" for head in heads)]
+    lines = [f"{title:<22}" + "".join(f"{head:>12}" for head in heads)]
     for name, proba in judged.probas.items():
         caught = judged.caught(name, budget).sum()
         numbers = [f"{caught / (budget * n_parts):.1%}", f"{caught / y.sum():.1%}"]
@@ -217,25 +222,24 @@ def report(judged: Judged, title: str, budget: int, cost: float) -> str:
             numbers += [f"{value:.1%}" for value in values] + [f"{judged.saved(proba, cost).mean():,.0f}"]
         numbers += [f"{average_precision_score(y, proba):.3f}", f"{row_log_loss(y, proba).mean():.5f}"]
         numbers += [f"{expected_calibration_error(y, proba):.5f}", f"{proba.mean():.3%}"]
-        lines.append(f"{name:<20}" + "".join(f"{number:>12}" for number in numbers))
+        lines.append(f"{name:<22}" + "".join(f"{number:>12}" for number in numbers))
     return "\n".join([*lines, verdict(judged, budget)])
 
 
 def verdict(judged: Judged, budget: int) -> str:
-    """Say whether focal_boost and log loss can be told apart, days or folds being what varies."""
-    caught = judged.caught(FOCAL, budget) - judged.caught(LOG_LOSS, budget)
-    losses = [judged.by_part(np.mean, row_log_loss(judged.y, judged.probas[name])) for name in (FOCAL, LOG_LOSS)]
+    """Say whether focal_boost can be told from log loss and from its own gamma 0, days or folds being what varies."""
+    caught = {name: judged.caught(name, budget) for name in COMPARED}
+    # With its sign turned, so that more is better here too.
+    losses = {name: -judged.by_part(np.mean, row_log_loss(judged.y, proba)) for name, proba in judged.probas.items()}
     lines = []
-    for what, difference, sign, digits in (
-        ("Positives within the budget", caught, 1, 2),
-        ("Log loss", losses[0] - losses[1], -1, 5),
-    ):
-        mean, n = difference.mean(), len(difference)
-        margin = student.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
-        words = "no more than chance"
-        if abs(mean) > margin:
-            words = f"{FOCAL if sign * mean > 0 else LOG_LOSS} is better"
-        lines.append(f"{what}, focal_boost minus log loss: {mean:+.{digits}f} +/- {margin:.{digits}f}: {words}.")
+    for other in (LOG_LOSS, GAMMA_0):
+        for what, values, digits in (("more positives in the budget", caught, 2), ("less log loss", losses, 5)):
+            gain = values[FOCAL] - values[other]
+            n = len(gain)
+            margin = student.ppf(0.975, n - 1) * gain.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
+            better = f"{FOCAL if gain.mean() > 0 else other} is better"
+            words = better if abs(gain.mean()) > margin else f"{other} is as good, this is no more than chance"
+            lines.append(f"Than {other}: {gain.mean():.{digits}f} +/- {margin:.{digits}f} {what}; {words}.")
     return "\n".join(lines)
 
 
