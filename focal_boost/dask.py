@@ -453,12 +453,12 @@ class Rows:
     def __init__(self, name: str, X: Any, y: Any, weight: Any, others: dict[str, Any]) -> None:
         self.name = name
         self.X = X.rechunk({1: -1}) if isinstance(X, da.Array) else X
-        self.y = _check_vector(y, f"y of the {name} data")
+        self.y: Any = _check_vector(y, f"y of the {name} data")
         self.weight = None if weight is None else _check_vector(weight, f"weight of the {name} data")
-        self.others = {key: value for key, value in others.items() if value is not None}
+        self.others: dict[str, Any] = {key: value for key, value in others.items() if value is not None}
         # What later collections are computed from: their graphs do not keep it on the cluster.
         self.held: list[Any] = []
-        self.elsewhere = set(dict(self.items()))
+        self.lazy: set[str] = set(dict(self.items()))
         for key, value in self.items():
             if value.npartitions != self.X.npartitions:
                 raise ValueError(
@@ -495,7 +495,7 @@ class Rows:
         if len(filled) < len(shares):
             self.replace({id(collection): collection.partitions[filled] for _, collection in self.items()})
         shares = [shares[i] for i in filled]
-        self.lengths = [share.n for share in shares]
+        self.lengths: list[Any] = [share.n for share in shares]
         labels = np.unique(np.concatenate([share.labels for share in shares]))
         counts, totals = np.zeros(len(labels)), np.zeros(len(labels))
         for share in shares:
@@ -523,7 +523,7 @@ class Rows:
             codes = _delayed(self.y)
             parts = [dask.delayed(_weigh)(*part, by_class) for part in zip(codes, weights, strict=True)]
             self.weight = self._array(parts, np.float64)
-        self.elsewhere = {"y", "weight"}
+        self.lazy = {"y", "weight"}
 
     def ones(self) -> da.Array:
         """Weights that change nothing."""
@@ -573,12 +573,12 @@ def _eval_rows(pairs: list[tuple[Any, Any]], fit_params: dict[str, Any], library
 
 def _locate(client: Any, sets: list[Rows]) -> None:
     """Let the cluster load all rows; one that occurs twice is loaded once and stays one object."""
-    collections = {id(part): part for rows in sets for name, part in rows.items() if name in rows.elsewhere}
+    collections = {id(part): part for rows in sets for name, part in rows.items() if name in rows.lazy}
     located = dict(zip(collections, client.persist(list(collections.values())), strict=True))
     distributed.wait(list(located.values()))
     for rows in sets:
         rows.replace(located)
-        rows.elsewhere = set()
+        rows.lazy = set()
 
 
 def _delayed(collection: Any) -> list[Any]:

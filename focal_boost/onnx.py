@@ -21,8 +21,8 @@ try:
     import onnxmltools  # noqa: F401
     import skl2onnx
     from onnx import TensorProto, helper
-except ImportError as error:
-    raise ImportError("conversion to ONNX needs more packages: pip install 'focal_boost[onnx]'") from error
+except ImportError as _error:
+    raise ImportError("conversion to ONNX needs more packages: pip install 'focal_boost[onnx]'") from _error
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -16,7 +16,7 @@ from pathlib import Path
 
 LEAST = 0.95
 # Base classes of scikit-learn, and what takes or returns an object of a class with such a base.
-FOREIGN = re.compile(r"metaclass unknown|base class unknown|Focal\w*Classifier")
+FOREIGN = re.compile(r"metaclass unknown|base class unknown|Focal\w*Classifier|Saved")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import lightgbm
@@ -92,7 +92,7 @@ class LightGBMAdapter(Adapter):
     margins_argument = "init_score"
     eval_margins_argument = "eval_init_score"
     eval_weights_argument = "eval_sample_weight"
-    prediction_arguments = frozenset(
+    prediction_arguments: ClassVar[frozenset[str]] = frozenset(
         {
             *("num_iteration", "start_iteration", "validate_features", "predict_disable_shape_check", "num_threads"),
             *("pred_early_stop", "pred_early_stop_freq", "pred_early_stop_margin"),

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xgboost
@@ -32,7 +32,7 @@ class XGBoostAdapter(Adapter):
     margins_argument = "base_margin"
     eval_margins_argument = "base_margin_eval_set"
     eval_weights_argument = "sample_weight_eval_set"
-    prediction_arguments = frozenset({"base_margin", "iteration_range", "validate_features"})
+    prediction_arguments: ClassVar[frozenset[str]] = frozenset({"base_margin", "iteration_range", "validate_features"})
     takes_label_columns = True
     margin_dtype = np.float32
     cluster_class = "DaskXGBClassifier"

@@ -25,7 +25,7 @@ from focal_boost import kernels
 
 __all__ = ["Rounds", "kernels_of_caller", "logger", "on_device"]
 
-logger = logging.getLogger("focal_boost")
+logger: logging.Logger = logging.getLogger("focal_boost")
 
 # Between the objective and the booster that calls it lie at most the wrapper of XGBoost's estimators and a user's own.
 _FRAMES = 4
@@ -265,7 +265,7 @@ class Rounds(xgboost.callback.TrainingCallback):
         if (way := getattr(self, "way", None)) is not None:
             way.close()
         self.module: Any = None
-        self.ordinal = 0
+        self.ordinal: int = 0
         self.way: _Crossing | None = None
         self.prepared: Any = None
 
