@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import subprocess
 import sys
 import textwrap
@@ -81,7 +83,7 @@ class LightGBM:
     def save(booster, path):
         booster.save_model(path)
 
-    loader = "import lightgbm; booster = lightgbm.Booster(model_file={path!r}); p = booster.predict(X)"
+    loader = "import lightgbm; booster = lightgbm.Booster(model_file=path); p = booster.predict(X)"
 
 
 class XGBoost:
@@ -144,7 +146,7 @@ class XGBoost:
         booster.save_model(path)
 
     loader = (
-        "import xgboost; booster = xgboost.Booster(model_file={path!r}); "
+        "import xgboost; booster = xgboost.Booster(model_file=path); "
         "best = int(booster.attr('best_iteration') or -1) + 1; "
         "p = booster.predict(xgboost.DMatrix(X), iteration_range=(0, best))"
     )
@@ -155,15 +157,37 @@ LIBRARIES = [LightGBM(), XGBoost()]
 each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 
 
+SERVE = """
+    import sys, numpy
+
+    for line in sys.stdin:
+        path, rows, out = line.rstrip("\\n").split("\\t")
+        X = numpy.load(rows)
+        {loader}
+        assert not any(name.startswith("focal_boost") for name in sys.modules)
+        numpy.save(out, p)
+        print("done", flush=True)
+"""
+
+
+@functools.cache
+def process_without_focal_boost(library) -> subprocess.Popen:
+    """A process that predicts with the models that it is told to load: one for all tests, since a start takes a second."""
+    script = textwrap.dedent(SERVE).format(loader=library.loader)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    atexit.register(process.kill)
+    return process
+
+
 def predict_elsewhere(library, path, X, tmp_path) -> np.ndarray:
     """Predictions of a saved model in a process that never imports focal_boost."""
     np.save(tmp_path / "X.npy", X)
-    script = f"""
-        import sys, numpy
-        X = numpy.load({str(tmp_path / "X.npy")!r})
-        {library.loader.format(path=str(path))}
-        assert not any(name.startswith("focal_boost") for name in sys.modules)
-        numpy.save({str(tmp_path / "p.npy")!r}, p)
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    process = process_without_focal_boost(library)
+    process.stdin.write(f"{path}\t{tmp_path / 'X.npy'}\t{tmp_path / 'p.npy'}\n")
+    answer = process.stdout.readline()
+    if answer != "done\n":
+        process_without_focal_boost.cache_clear()  # it has ended, by the error that it printed
+        raise AssertionError("the saved model could not be used without focal_boost")
     return np.load(tmp_path / "p.npy")

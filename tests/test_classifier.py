@@ -266,8 +266,11 @@ def test_class_weight_of_lightgbm_counts_as_sample_weight(class_weight):
     with pytest.warns(UserWarning, match=r"class_weight=.*weighted so; use alpha=\{label: weight\}.*undoes"):
         model = FocalClassifier(lightgbm(class_weight=class_weight)).fit(table.X, names)
     factor = len(names) / (2 * np.bincount(table.y)) if class_weight == "balanced" else np.array([1, 4])
-    same = FocalClassifier(lightgbm()).fit(table.X, names, factor[table.y])
-    np.testing.assert_allclose(model.predict_proba(table.X), same.predict_proba(table.X), rtol=1e-6)
+    for weight in (1.0, table.weight):
+        with pytest.warns(UserWarning, match="class_weight="):
+            model = clone(model).fit(table.X, names, weight * np.ones(600))
+        same = FocalClassifier(lightgbm()).fit(table.X, names, weight * factor[table.y])
+        np.testing.assert_allclose(model.predict_proba(table.X), same.predict_proba(table.X), rtol=1e-6)
     with pytest.raises(ValueError, match="given twice.*class_weight"):
         FocalClassifier(lightgbm(class_weight=class_weight), alpha=[0.3, 0.7]).fit(table.X, names)
 

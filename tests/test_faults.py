@@ -160,6 +160,7 @@ SIGNALLED = """
     table = draw(1000)
     model = classifier(library).fit(*table)
     before = model.predict_proba(table.X)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         model.set_params(estimator__n_estimators=10**6).fit(*table)

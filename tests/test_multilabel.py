@@ -206,7 +206,7 @@ def test_starts_at_the_best_constant_of_each_label(strategy):
 @each_strategy
 def test_the_file_stands_alone(strategy, tmp_path):
     class XGBoost:
-        loader = "import xgboost; p = xgboost.Booster(model_file={path!r}).predict(xgboost.DMatrix(X))"
+        loader = "import xgboost; p = xgboost.Booster(model_file=path).predict(xgboost.DMatrix(X))"
 
     booster = train(BinaryFocalLoss(), strategy)
     booster.save_model(tmp_path / "model.json")
