@@ -47,7 +47,7 @@ sanitize: $(VENV)/test.stamp
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 cuda-check:
 	for arch in sm_80 sm_90; do \
-		$(NVCC) -std=c++17 -arch=$$arch -ftz=true -Xptxas -v -cubin -o /dev/null tests/focal_device.cu || exit 1; \
+		$(NVCC) -std=c++17 -arch=$$arch -ftz=true -Xptxas -v -cubin -o /dev/null tests/kernels/focal_device.cu || exit 1; \
 	done
 
 # sdist and wheel of the last commit, in dist/: the same bytes wherever and whenever they are built.
@@ -67,7 +67,7 @@ dist-check: dist
 	build/dist-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl 'pytest>=8' 'hypothesis>=6.100' 'mpmath>=1.3'
 	# From a folder without the sources, which would hide what is installed.
 	cd build/dist-venv && FOCAL_BOOST_KERNELS=native bin/python -I -m pytest -q -c ../dist-src/pyproject.toml \
-		--rootdir ../dist-src ../dist-src/tests/test_native.py ../dist-src/tests/test_derivatives.py
+		--rootdir ../dist-src ../dist-src/tests/kernels/test_native.py ../dist-src/tests/kernels/test_derivatives.py
 
 $(DIST_VENV)/dist.stamp: scripts/requirements-dist.txt
 	$(PYTHON) -m venv $(DIST_VENV)

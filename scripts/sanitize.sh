@@ -30,7 +30,7 @@ END
 runtime="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libubsan.so)"
 cd "$build/site"
 if [ $# -eq 0 ]; then
-    set -- "$root/tests/test_native.py" "$root/tests/test_fuzz.py" "$root/tests/test_derivatives.py"
+    set -- "$root/tests/kernels/test_native.py" "$root/tests/kernels/test_fuzz.py" "$root/tests/kernels/test_derivatives.py"
 fi
 export LD_PRELOAD="$runtime" PYTHONPATH="$build/site" PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

@@ -172,7 +172,7 @@ SERVE = """
 
 @functools.cache
 def process_without_focal_boost(library) -> subprocess.Popen:
-    """A process that predicts with the models that it is told to load: one for all tests, since a start takes a second."""
+    """A process that predicts with the models that it is told to load, one for all tests: a start takes a second."""
     script = textwrap.dedent(SERVE).format(loader=library.loader)
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

@@ -1,7 +1,7 @@
 // Compiles the kernels of device.cuh for the device: `make cuda-check`, or `cmake -DCHECK_CUDA=ON`. Nothing is run.
 
 #define FOCAL_NAMESPACE focal
-#include "../focal_boost/kernels/device.cuh"
+#include "../../focal_boost/kernels/device.cuh"
 
 namespace focal {
 

@@ -20,7 +20,7 @@ from focal_boost import BinaryFocalLoss, MulticlassFocalLoss
 cupy = pytest.importorskip("cupy", reason="needs CuPy (no GPU): pip install 'focal_boost[cuda]'", exc_type=ImportError)
 
 SOURCES = sorted(Path(focal_boost.__file__).parent.rglob("*.py"))
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 
 def has_gpu():

@@ -1,7 +1,7 @@
 """Properties of losses and kernels at any link, margin, gamma, class and sample weight, for up to 50 classes.
 
-`FOCAL_BOOST_EXAMPLES=100000 pytest tests/test_properties.py` tries that many new examples per property and set of
-kernels. Values are held to an independent reference in `test_derivatives`.
+`FOCAL_BOOST_EXAMPLES=100000 pytest tests/kernels/test_properties.py` tries that many new examples per property and set
+of kernels. Values are held to an independent reference in `test_derivatives`.
 """
 
 from __future__ import annotations

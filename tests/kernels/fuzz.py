@@ -1,7 +1,8 @@
 """Random calls of the compiled kernels: any shape, stride, dtype, byte order, alignment, length, and wrong arguments.
 
-Run through ``make sanitize``, where AddressSanitizer watches, or for long with ``python tests/fuzz.py --seconds 600``.
-Case number s is drawn from seed s alone, so ``python tests/fuzz.py --first s --cases 1`` repeats it.
+Run through ``make sanitize``, where AddressSanitizer watches, or for long with
+``python tests/kernels/fuzz.py --seconds 600``.
+Case number s is drawn from seed s alone, so ``python tests/kernels/fuzz.py --first s --cases 1`` repeats it.
 
 Sanitizers see only what leaves an allocation. Here most arrays lie inside a larger one, so two more things are
 checked: bytes around an output stay as they were, and the result is bit for bit the one of contiguous copies, which a
@@ -284,7 +285,7 @@ def fuzz(first: int, cases: int | None = None, seconds: float | None = None) -> 
                 else:
                     outcome = far_rows(draw, sparse)
             except Exception as error:
-                error.add_note(f"case {seed}: python tests/fuzz.py --first {seed} --cases 1")
+                error.add_note(f"case {seed}: python tests/kernels/fuzz.py --first {seed} --cases 1")
                 raise
             outcomes[outcome] += 1
             seed += 1
