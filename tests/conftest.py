@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
+import itertools
 import os
 from importlib.util import find_spec
 
@@ -34,6 +37,28 @@ CUDA = [
     pytest.param("cuda", marks=pytest.mark.gpu),
     pytest.param("cuda-on-host", marks=pytest.mark.skipif(not fake_cupy.COMPILER, reason="needs a C++ compiler")),
 ]
+
+
+def within(**values):
+    """Try a test with each of an argument's values, inside one test: for what is too quick to be a test of its own."""
+
+    def decorate(test):
+        @functools.wraps(test)
+        def looped(*args, **kwargs):
+            for chosen in itertools.product(*values.values()):
+                given = dict(zip(values, chosen, strict=True))
+                try:
+                    test(*args, **kwargs, **given)
+                except Exception as error:
+                    error.add_note(f"with {given}")
+                    raise
+
+        of_test = inspect.signature(test)
+        kept = [parameter for name, parameter in of_test.parameters.items() if name not in values]
+        looped.__signature__ = of_test.replace(parameters=kept)
+        return looped
+
+    return decorate
 
 
 def gpu_missing():
