@@ -80,6 +80,12 @@ def with_value(array: np.ndarray, value: Any, row: int = 3) -> np.ndarray:
     return changed
 
 
+def new_strings(values, **options):
+    """NumPy's own strings, which NumPy 1 does not have."""
+    kind = getattr(np.dtypes, "StringDType", None)
+    return np.array(values, kind(**options) if kind else object)
+
+
 def missing(labels: Any, value: Any = None) -> list[Any]:
     return [value if row == 3 else label for row, label in enumerate(np.asarray(labels).tolist())]
 
@@ -449,7 +455,7 @@ LABELS = [
             ("an array of Arrow", "None", pa.array(missing(names()))),
             ("a dictionary of Arrow", "None", pa.array(missing(names())).dictionary_encode()),
             ("a column of one label a row", "None", [[label] for label in missing(names())]),
-            ("NumPy's new strings", "nan", np.array(missing(names(), np.nan), np.dtypes.StringDType(na_object=np.nan))),
+            ("NumPy's new strings", "nan", new_strings(missing(names(), np.nan), na_object=np.nan)),
             ("decimals", r"Decimal\('NaN'\)", [Decimal(str(label)) for label in missing(codes(), np.nan)]),
             ("timestamps", "NaT", with_value(dates().astype(object), pd.NaT)),
         ]
@@ -1040,7 +1046,7 @@ FINE = {
     "labels as whole numbers of pandas": lambda library: {"y": pd.Series(codes(), dtype="Int64")},
     "labels as an array of Arrow": lambda library: {"y": pa.array(names())},
     "labels as categories of polars": lambda library: {"y": pl.Series(names(), dtype=pl.Enum(["no", "yes"]))},
-    "labels as NumPy's new strings": lambda library: {"y": names().astype(np.dtypes.StringDType())},
+    "labels as NumPy's new strings": lambda library: {"y": new_strings(names())},
     "gamma in an array without dimensions": lambda library: {"gamma": np.array(2.0)},
     "alpha in an array without dimensions": lambda library: {"alpha": np.array(0.3), "y": codes()},
     "a validation_fraction": lambda library: {"validation_fraction": 0.2},

@@ -27,8 +27,9 @@ import cupy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from focal_boost.kernels import numpy as reference
 from focal_boost.kernels.parameters import Operation, Parameters, label_error
-from focal_boost.kernels.tables import n_steps, parts
+from focal_boost.kernels.tables import is_beyond, n_steps, parts
 
 __all__ = ["asarray", "run"]
 
@@ -209,6 +210,18 @@ def run(
     z, y, weight = _readable(z), _readable(y), _readable(weight)
     n = len(z)
     if n == 0:
+        return
+    if is_beyond(parameters):
+        labels, margins, weights = (None if x is None else to_host(x) for x in (y, z, weight))
+        allowed = np.ones(1, dtype=bool) if weights is None else np.isfinite(weights) & (weights >= 0)
+        if not allowed.all():
+            _refuse(-1, int(np.argmin(allowed)), y, weight, parameters)
+        results = tuple(np.empty(out.shape, out.dtype) for out in outputs)
+        reference.run(
+            operation, parameters, labels, margins, weights, results, n_threads, intercept, hessian_scale, checked
+        )
+        for out, result in zip(outputs, results, strict=True):
+            out[...] = asarray(result)
         return
     device = cp.cuda.runtime.getDevice()
     coarse = all(out.dtype == np.float32 for out in outputs)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from focal_boost.kernels import _native
 from focal_boost.kernels import numpy as reference
 from focal_boost.kernels.parameters import Operation, Parameters, label_error
-from focal_boost.kernels.tables import n_steps, parts
+from focal_boost.kernels.tables import is_beyond, n_steps, parts
 
 __all__ = ["run"]
 
@@ -63,6 +63,9 @@ def run(
     checked: bool = False,
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
+    if is_beyond(parameters):
+        reference.run(operation, parameters, y, z, weight, outputs, n_threads, intercept, hessian_scale, checked)
+        return
     args = (
         _OPERATIONS.get(operation, 1 if parameters.expected else 2),
         parameters.binary,

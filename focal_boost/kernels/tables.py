@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from focal_boost.kernels.numpy import Logit
 from focal_boost.kernels.parameters import Parameters
 
-__all__ = ["n_steps", "parts"]
+__all__ = ["is_beyond", "n_steps", "parts"]
 
 Array = NDArray[np.float64]
 
@@ -101,11 +101,27 @@ def n_steps(parameters: Parameters, single: bool) -> int:
     -------
     int
     """
-    # Where the error is by far below what is promised, found on logits from N(0, 0.1) to N(0, 30).
+    # Where the error is by far below what is promised, found on logits from N(0, 0.1) to N(0, 100).
     largest = max(parameters.gamma)
     if len(set(parameters.gamma)) > 1:
-        return 8 if largest > 4.0 else 2 if single and largest <= 2.0 else 3
+        return 8 if largest > 4.0 else 5 if largest > 2.0 else 2 if single else 3
     return 8 if largest > 8.0 else 1 if largest <= (2.0 if single else 1.0) else 2
+
+
+def is_beyond(parameters: Parameters) -> bool:
+    """Whether these steps may miss the solution, which is then left to `focal_boost.kernels.numpy`.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Returns
+    -------
+    bool
+        True for several classes with the logit link and gammas that differ, if one of them is above 6.
+    """
+    differ = len(set(parameters.gamma)) > 1
+    return parameters.logit and not parameters.binary and differ and max(parameters.gamma) > 6.0
 
 
 def _header(first: float, width: float, last: float, slopes: tuple[float, float]) -> list[float]:
