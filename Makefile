@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
 #   make demo   the main job on simulated payments, with a printed report and pictures in demo/
-#   make test   the whole test suite
+#   make test   the whole test suite, on two processors (PYTEST_ARGS="-n 0 tests/test_losses.py" for a part)
 #   make docs   the documentation site, in docs/_build/html
 #   make examples-all   every example, those that need Ray, Spark and the like included, in .venv-recipes
 # Each makes its own virtual environment. PYTHON=python3.13 chooses another interpreter.
@@ -9,17 +9,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest examples-all docs lint sanitize cuda-check dist dist-check clean
+.PHONY: demo test test-lowest examples-all docs lint sanitize mutate cuda-check dist dist-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n 2 --dist worksteal)
 
 # The same with the lowest supported version of everything; tests of packages that are not in the list are skipped.
 test-lowest: $(VENV)/lowest.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n 2 --dist worksteal)
 
 # Packages of some size, so in an environment of their own; Spark needs a Java runtime besides. Not every package is
 # there for the newest Python: PYTHON=python3.11 is the safe choice.
@@ -42,6 +42,10 @@ lint: $(VENV)/lint.stamp
 sanitize: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
 	PATH="$(abspath $(BIN)):$$PATH" PYTHON="$(abspath $(BIN))/python" sh scripts/sanitize.sh $(PYTEST_ARGS)
+
+# How many small faults in the package the tests notice; an hour or so. MUTATE_ARGS="--only losses --mutants 50": fewer.
+mutate: $(VENV)/test.stamp
+	$(BIN)/python scripts/mutate.py $(MUTATE_ARGS)
 
 # The kernels for a GPU, where nvcc is found; no GPU is needed. Registers and what does not fit into them are printed.
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
