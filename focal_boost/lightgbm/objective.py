@@ -246,7 +246,7 @@ def _field(data: lightgbm.Dataset, name: str) -> NDArray[np.float32] | None:
     try:
         read = lightgbm.basic._LIB.LGBM_DatasetGetField
         found = [ctypes.byref(out) for out in (length, address, kind)]
-        if read(data._handle, ctypes.c_char_p(name.encode()), *found) != 0 or kind.value != _FLOAT32:
+        if read(data.construct()._handle, ctypes.c_char_p(name.encode()), *found) != 0 or kind.value != _FLOAT32:
             raise AttributeError(name)
     except AttributeError:
         copied: NDArray[np.float32] | None = data.get_field(name)
