@@ -259,6 +259,17 @@ def test_one_alpha_for_many_classes_is_refused():
         FocalClassifier(lightgbm(), alpha=0.25).fit(table.X, table.y)
 
 
+@each_booster
+def test_an_eval_set_of_the_training_features_has_its_own_labels(make):
+    table = draw(300)
+    other, silent = 1 - table.y, {"verbose": False} if make is xgboost else {}
+    evals = [
+        FocalClassifier(make()).fit(table.X, table.y, eval_set=[(X, other)], **silent).evals_result_
+        for X in (table.X, table.X.copy())
+    ]
+    assert evals[0] == evals[1]
+
+
 @pytest.mark.parametrize("class_weight", ["balanced", {"a": 1, "b": 4}])
 def test_class_weight_of_lightgbm_counts_as_sample_weight(class_weight):
     table = draw(600)

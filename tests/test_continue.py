@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost as xgb
 from libraries import make_loss
@@ -108,6 +109,18 @@ def test_new_rounds_after_an_early_stop_count(make, n_classes):
     (log,) = again.evals_result_.values()
     best = np.argmin(log[LOG_LOSS[make, n_classes]])
     assert again.n_rounds_ == first.n_rounds_ + best + 1
+
+
+@each_booster
+def test_an_array_continues_a_model_of_named_columns_and_other_names_do_not(make):
+    table = draw(300)
+    frames = [pd.DataFrame(table.X, columns=list(names)) for names in ("abcdefgh", "abcdefgx")]
+    earlier = FocalClassifier(make(n_estimators=3)).fit(frames[0], table.y)
+    model = FocalClassifier(make(n_estimators=3))
+    if make is lightgbm:  # XGBoost itself asks for the names
+        assert model.fit(table.X, table.y, **{ARGUMENT[make]: earlier}).n_rounds_ == 6
+    with pytest.raises(ValueError, match="feature_names_in_"):
+        model.fit(frames[1], table.y, **{ARGUMENT[make]: earlier})
 
 
 @each_booster

@@ -256,3 +256,5 @@ def test_refused_outputs(case, name):
     assert_refused(lambda: use(case.y, case.z, **{name: short}), f"{name} has shape {short.shape}", "must agree")
     frozen = read_only(np.zeros(shape))
     assert_refused(lambda: use(case.y, case.z, **{name: frozen}), f"{name} is read-only", "written to")
+    margins = case.z if shape == case.z.shape else case.z[:, 0]
+    assert_refused(lambda: use(case.y, case.z, **{name: margins[::-1]}), f"{name} overlaps raw_prediction", "its own")

@@ -215,6 +215,15 @@ def test_only_ratios_of_class_weights_matter_to_a_scaled_loss(gamma, n_classes, 
         np.testing.assert_allclose(other, one, rtol=1e-12)
 
 
+@links
+def test_log_loss_scale_of_two_classes_and_of_two_labels(link):
+    binary = BinaryFocalLoss(2.0, (0.3, 2.0), link=link)
+    scales = [binary.log_loss_scale(margin) for margin in (0.7, -1.0)]
+    np.testing.assert_array_equal(binary.log_loss_scale([0.7, -1.0]), scales)
+    pair = MulticlassFocalLoss(2, 2.0, (0.3, 2.0), link=link)
+    assert pair.log_loss_scale([-0.35, 0.35]) == pytest.approx(scales[0], rel=few_digits(link, 1e-13))
+
+
 @pytest.mark.parametrize("loss", [BinaryFocalLoss(0.0), BinaryFocalLoss(0.0, link="focal")])
 def test_the_log_loss_needs_no_scale(loss):
     assert loss.log_loss_scale(-1.0) == 1.0

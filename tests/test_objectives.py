@@ -423,8 +423,12 @@ def test_metric_is_the_weighted_loss_on_margins(library, n_classes):
     proba = loss.predict_proba(margins)[np.arange(500), valid.y]
     expected = np.average(-np.log(proba), weights=valid.weight)
     assert booster.log["log_loss"][-1] == pytest.approx(expected, abs=2e-6)
-    # The place that early stopping follows.
+    # The place that early stopping follows; the less the better.
     assert list(booster.log)[0 if library.name == "lightgbm" else -1] == "log_loss"
+    if library.name == "lightgbm":
+        start_margins = np.zeros((len(table.y), n_classes))[:, : loss.n_outputs].squeeze()
+        names, _, greater = zip(*objective.metric(start_margins, library.data(*table)), strict=True)
+        assert (names, greater) == (("log_loss", "focal_loss"), (False, False))
     if library.name == "xgboost":  # whose own is the same
         assert booster.log["logloss" if n_classes == 2 else "mlogloss"][-1] == pytest.approx(expected, rel=1e-6)
 
