@@ -232,12 +232,22 @@ def module():
     return cupy
 
 
+def _cupy_modules():
+    """Names of what is imported of CuPy, and of the kernels over it."""
+    return [
+        name
+        for name in sys.modules
+        if name.partition(".")[0] in ("cupy", "cupyx") or name == "focal_boost.kernels.cuda"
+    ]
+
+
 @contextlib.contextmanager
 def installed(known_classes=KNOWN_CLASSES):
     """The stand-in under CuPy's name, and kernels/cuda.py over it; None: with all numbers of classes that it knows."""
     import focal_boost.kernels
 
-    saved = {name: sys.modules.pop(name, None) for name in ("cupy", "cupyx", "focal_boost.kernels.cuda")}
+    # Submodules too: one that is left behind keeps the package that it found, and is not a part of the next one.
+    saved = {name: sys.modules.pop(name) for name in _cupy_modules()}
     focal_boost.kernels.__dict__.pop("cuda", None)  # where an import would find it first
     sys.modules["cupy"] = module()
     try:
@@ -248,8 +258,7 @@ def installed(known_classes=KNOWN_CLASSES):
             cuda._KNOWN_CLASSES = known_classes
         yield cuda
     finally:
-        for name, value in saved.items():
-            sys.modules.pop(name, None)
-            if value is not None:
-                sys.modules[name] = value
+        for name in _cupy_modules():
+            del sys.modules[name]
+        sys.modules.update(saved)
         focal_boost.kernels.__dict__.pop("cuda", None)
