@@ -298,8 +298,8 @@ _DROP = "rows without a label teach nothing: drop them"
 def check_readable(values: Any, name: str) -> None:
     """Refuse what NumPy would misread or could not read: masked values, data on a GPU, and data not there yet."""
     check_no_mask(values, name)
-    module, kind = type(values).__module__, f"{type(values).__module__}.{type(values).__qualname__}"
-    root = module.partition(".")[0]
+    root = type(values).__module__.partition(".")[0]
+    kind = f"{root}.{type(values).__qualname__}"
     if root == "cudf" or is_device_array(values):
         raise TypeError(
             f"{name} is a {kind} in the memory of a GPU, but estimators read host memory: pass {name}.get() of CuPy, "

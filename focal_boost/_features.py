@@ -16,7 +16,7 @@ __all__ = ["check_columns", "feature_table"]
 def feature_table(X: Any, name: str, estimator: Any) -> Any:
     """Features as both libraries take them: data frames as they are, all else as arrays or sparse matrices."""
     check_readable(X, name)
-    kind = f"{type(X).__module__}.{type(X).__qualname__}"
+    kind = f"{type(X).__module__.partition('.')[0]}.{type(X).__qualname__}"
     if (hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")) and len(getattr(X, "shape", ())) == 2:
         if not all(X.shape):
             what, wanted = ("feature(s)", "column") if X.shape[0] else ("sample(s)", "row")

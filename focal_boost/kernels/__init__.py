@@ -56,7 +56,12 @@ def is_device_array(x: Any) -> bool:
         return False
     if hasattr(x, "__cuda_array_interface__"):
         return True
-    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA
+    try:
+        return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA
+    except (
+        Exception
+    ):  # what cannot be exchanged by DLPack, as an Arrow array of strings, says so here, each in its own way
+        return False
 
 
 def for_gpu() -> ModuleType:

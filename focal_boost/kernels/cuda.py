@@ -27,6 +27,7 @@ import cupy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from focal_boost.kernels import is_device_array
 from focal_boost.kernels import numpy as reference
 from focal_boost.kernels.parameters import Operation, Parameters, label_error
 from focal_boost.kernels.tables import is_beyond, n_steps, parts
@@ -34,8 +35,6 @@ from focal_boost.kernels.tables import is_beyond, n_steps, parts
 __all__ = ["asarray", "run"]
 
 arrays: ModuleType = cp
-
-_DLPACK_CUDA = (2, 13)  # device memory, managed memory
 
 
 def asarray(x: Any) -> Any:
@@ -54,7 +53,7 @@ def asarray(x: Any) -> Any:
         return x
     if hasattr(x, "__cuda_array_interface__"):
         return cp.asarray(x)
-    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA:
+    if is_device_array(x):
         return cp.from_dlpack(x)
     host = np.asarray(x)
     return cp.asarray(host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("=")))
