@@ -245,6 +245,14 @@ class Adapter(abc.ABC):
     def check_frame(self, X: Any, estimator: Any) -> None:
         """Refuse data frames that the library does not take and would not say so of before it trains."""
 
+    def check_device_table(self, X: Any, name: str) -> None:
+        """Refuse a table in the memory of a GPU that the library cannot train on."""
+        raise TypeError(
+            f"{name} is a {type(X).__module__.partition('.')[0]}.{type(X).__qualname__} in the memory of a GPU, but "
+            f"{self.title} reads host memory, wherever it trains: pass {name}.get() of CuPy, .to_pandas() of cuDF, "
+            ".cpu().numpy() of PyTorch"
+        )
+
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> Any:
         """Booster of a model to continue, of a focal loss or of the library's own log loss."""
         name = self.model_argument

@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from focal_boost._typing import FloatArray
-from focal_boost.kernels import is_device_array
+from focal_boost.kernels import for_gpu, is_device_array
 from focal_boost.kernels import numpy as host
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -295,17 +295,26 @@ def _shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
 _DROP = "rows without a label teach nothing: drop them"
 
 
+def is_on_gpu(values: Any) -> bool:
+    """Whether a table or an array is in the memory of a GPU."""
+    return type(values).__module__.partition(".")[0] == "cudf" or is_device_array(values)
+
+
+def on_host(values: Any) -> Any:
+    """What there is one of for each row, in host memory: it is copied from a GPU, all else is returned as it is."""
+    if not is_on_gpu(values):
+        return values
+    if hasattr(values, "to_pandas"):
+        return values.to_pandas()
+    kernels = for_gpu()
+    return kernels.to_host(kernels.asarray(values))
+
+
 def check_readable(values: Any, name: str) -> None:
-    """Refuse what NumPy would misread or could not read: masked values, data on a GPU, and data not there yet."""
+    """Refuse what NumPy would misread or could not read: masked values, and data not there yet."""
     check_no_mask(values, name)
     root = type(values).__module__.partition(".")[0]
     kind = f"{root}.{type(values).__qualname__}"
-    if root == "cudf" or is_device_array(values):
-        raise TypeError(
-            f"{name} is a {kind} in the memory of a GPU, but estimators read host memory: pass {name}.get() of CuPy, "
-            ".to_pandas() of cuDF, .cpu().numpy() of PyTorch; a booster that trains on a GPU brings its data there "
-            "itself"
-        )
     ways_out = {"LazyFrame": ".collect()", "RecordBatchReader": ".read_all()"}
     if root == "dask":
         ways_out = {type(values).__qualname__: ".compute(), or use focal_boost.dask.DaskFocalClassifier"}
@@ -397,6 +406,7 @@ def classes_and_codes(y: Any) -> tuple[np.ndarray | list[np.ndarray], np.ndarray
 
     Where y has columns of 0 and 1, they are the codes, of shape (n, K), and there are classes for each.
     """
+    y = on_host(y)
     indicator = _indicator(y, "y")
     if indicator is None:
         classes, codes = np.unique(class_labels(y), return_inverse=True)
@@ -448,7 +458,7 @@ _SMALLEST, _LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finf
 def _numbers(values: Any, name: str) -> np.ndarray:
     """An array, of float64 if it was one of objects that are numbers."""
     check_readable(values, name)
-    array = np.asarray(values)
+    array = np.asarray(on_host(values))
     if array.dtype == object and not any(isinstance(value, (str, bytes)) for value in array.flat):
         with contextlib.suppress(TypeError, ValueError):
             return array.astype(np.float64)
@@ -525,6 +535,7 @@ def _zipped(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
 
 def eval_labels(y: Any, shape: tuple[int, ...], i: int) -> np.ndarray:
     """Labels of evaluation set `i`, as many columns as those of training, of this shape, have."""
+    y = on_host(y)
     labels = _indicator(y, f"y of eval_set[{i}]")
     if labels is None:
         labels = class_labels(y, f"y of eval_set[{i}]")

@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import check_array
+from sklearn.utils import _safe_indexing, check_array
 
-from focal_boost._checks import check_readable, is_missing
+from focal_boost._checks import check_readable, is_missing, is_on_gpu
+from focal_boost.kernels import for_gpu, is_device_array
 
-__all__ = ["check_columns", "feature_table"]
+__all__ = ["check_columns", "feature_table", "rows_of"]
 
 
 def feature_table(X: Any, name: str, estimator: Any) -> Any:
-    """Features as both libraries take them: data frames as they are, all else as arrays or sparse matrices."""
+    """Features as both libraries take them: data frames as they are, all else as arrays or sparse matrices.
+
+    What is in the memory of a GPU stays there: frames of cuDF as they are, all else as an array of CuPy that shares it.
+    """
     check_readable(X, name)
     kind = f"{type(X).__module__.partition('.')[0]}.{type(X).__qualname__}"
     if (hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")) and len(getattr(X, "shape", ())) == 2:
@@ -29,6 +33,8 @@ def feature_table(X: Any, name: str, estimator: Any) -> Any:
             f"Expected 2D array, got {'1D' if X.ndim else 'scalar'} array instead: {name} is a {kind} of shape "
             f"{X.shape}. Reshape your data to a row a sample: {name}.reshape(-1, 1) if it is one feature"
         )
+    if is_on_gpu(X):
+        return for_gpu().asarray(X)
     dtype = getattr(X, "dtype", None)
     if getattr(dtype, "kind", "") == "c":  # here too
         raise ValueError(
@@ -47,6 +53,11 @@ def feature_table(X: Any, name: str, estimator: Any) -> Any:
     # that are floats already are shared.
     X = scipy.sparse.csr_matrix(X)
     return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+
+
+def rows_of(X: Any, index: Any) -> Any:
+    """Rows of what `feature_table` returned."""
+    return X[for_gpu().asarray(index)] if is_device_array(X) else _safe_indexing(X, index)
 
 
 _SIZES = ("8", "16", "32", "64")

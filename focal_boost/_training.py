@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 
 from focal_boost._adapter import Adapter
-from focal_boost._checks import by_position, check_start_margins, per_eval_set, row_weights, total_weight
+from focal_boost._checks import by_position, check_start_margins, on_host, per_eval_set, row_weights, total_weight
+from focal_boost._features import rows_of
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
 __all__ = ["Training", "check_fraction", "check_per_row", "check_rows", "check_weighted_classes", "n_outputs", "totals"]
@@ -60,10 +61,10 @@ class Training:
             fit_params.update({name: margins[kept], library.eval_margins_argument: [margins[held]]})
         return replace(
             self,
-            X=_safe_indexing(self.X, kept),
+            X=rows_of(self.X, kept),
             codes=self.codes[kept],
             weight=None if self.weight is None else self.weight[kept],
-            eval_set=[(_safe_indexing(self.X, held), self.codes[held])],
+            eval_set=[(rows_of(self.X, held), self.codes[held])],
             fit_params=fit_params,
         )
 
@@ -105,7 +106,7 @@ def split(
 
 
 def _grouped(codes: NDArray[np.int64], fraction: float, groups: Any, random_state: Any) -> NDArray[np.int64]:
-    groups = np.asarray(groups)
+    groups = np.asarray(on_host(groups))
     if groups.shape != codes.shape[:1]:
         raise ValueError(f"groups has shape {groups.shape}, but there are {len(codes)} rows: pass one group a row")
     n_folds = min(20, len(np.unique(groups)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, clone
+from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -24,9 +25,12 @@ from focal_boost._checks import (
     by_position,
     check_known,
     check_start_margins,
+    class_labels,
     classes_and_codes,
     eval_labels,
     eval_pairs,
+    is_on_gpu,
+    on_host,
     row_weights,
 )
 from focal_boost._features import feature_table
@@ -41,6 +45,7 @@ from focal_boost._training import (
     totals,
 )
 from focal_boost._typing import AnyArray, FloatArray, Hessian
+from focal_boost.kernels import for_gpu, is_device_array
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss, make_loss
 
 if TYPE_CHECKING:
@@ -185,7 +190,9 @@ class FocalClassifier(ClassifierMixin, Saved):
         Parameters
         ----------
         X : array-like, sparse matrix or data frame of shape (n, n_features)
-            Whatever the library takes: NumPy, SciPy, pandas, polars, Arrow; NaN and categorical columns included.
+            Whatever the library takes: NumPy, SciPy, pandas, polars, Arrow; NaN and categorical columns included. With
+            XGBoost also CuPy, cuDF and other tables in the memory of a GPU, which stay there; predictions are then
+            CuPy arrays if XGBoost makes them there.
         y : array-like of shape (n,), or (n, K) with XGBoost
             Labels of any kind; two or more classes. (n, K): K columns of 0 and 1, dense or sparse.
         sample_weight : array-like of shape (n,), default=None
@@ -324,8 +331,31 @@ class FocalClassifier(ClassifierMixin, Saved):
         proba = self.predict_proba(X, **predict_params)
         if isinstance(self.classes_, list):
             return (proba > 0.5).astype(np.int64)
-        labels: AnyArray = self.classes_[np.argmax(proba, axis=1)]
-        return labels
+        codes = proba.argmax(axis=1)
+        labels: AnyArray = self.classes_
+        if is_device_array(codes) and labels.dtype.kind in "biuf":
+            labels = for_gpu().asarray(labels)
+        else:
+            codes = on_host(codes)
+        chosen: AnyArray = labels[codes]
+        return chosen
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Share of rows whose most probable label is theirs, by weight.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, n_features)
+        y : array-like of shape (n,) or (n, K)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        float
+        """
+        predicted = on_host(self.predict(X))
+        labels = on_host(y) if isinstance(self.classes_, list) else class_labels(on_host(y))
+        return float(accuracy_score(labels, predicted, sample_weight=on_host(sample_weight)))
 
     @property
     def feature_importances_(self) -> AnyArray:
@@ -377,6 +407,8 @@ class FocalClassifier(ClassifierMixin, Saved):
 
     def _features(self, X: Any, estimator: Any, *, reset: bool, name: str = "X") -> Any:
         """Features as `estimator` takes them: data frames as they are, all else as arrays or sparse matrices."""
+        if is_on_gpu(X):
+            library_of(estimator).check_device_table(X, name)
         X = feature_table(X, name, self)
         validate_data(self, X, skip_check_array=True, reset=reset)
         if hasattr(X, "columns"):

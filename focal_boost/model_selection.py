@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring, log_loss, make_scorer
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from focal_boost._adapter import Adapter, library_of
-from focal_boost._checks import row_weights
+from focal_boost._checks import is_on_gpu, on_host, row_weights
+from focal_boost._features import rows_of
 from focal_boost._search_results import choose, cv_results, describe, verdict
 from focal_boost._typing import AnyArray, FloatArray, Hessian, Splitter
 from focal_boost.classifier import Alpha, FocalClassifier, Gamma
@@ -364,7 +364,7 @@ class _Data:
     fit_params: dict[str, Any]
 
     def rows(self, index: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        return _safe_indexing(self.X, index), self.y[index], None if self.weight is None else self.weight[index]
+        return rows_of(self.X, index), self.y[index], None if self.weight is None else self.weight[index]
 
 
 def _candidates(gammas: Any, alphas: Any) -> list[dict[str, Any]]:
@@ -534,4 +534,18 @@ def _score(scorer: Any, model: FocalClassifier, X: Any, y: Any, weight: ArrayLik
     # Scorers of scikit-learn pass weights to their metric, which need not take them.
     takes_weight = "sample_weight" in inspect.signature(getattr(scorer, "_score_func", scorer)).parameters
     weighted = {} if weight is None or not takes_weight else {"sample_weight": weight}
-    return float(scorer(model, X, y, **weighted))
+    return float(scorer(_answers_on_host(model) if is_on_gpu(X) else model, X, on_host(y), **weighted))
+
+
+class _OnHost(FocalClassifier):
+    """A fitted model whose answers are in host memory, where scikit-learn's metrics read them."""
+
+    def decision_function(self, X: Any, **predict_params: Any) -> FloatArray:
+        margins: FloatArray = on_host(super().decision_function(X, **predict_params))
+        return margins
+
+
+def _answers_on_host(model: FocalClassifier) -> FocalClassifier:
+    same = _OnHost()
+    same.__dict__ = {**vars(model)}
+    return same

@@ -492,7 +492,6 @@ LABELS = [
     fit("y is complex", ("Complex data not supported: y", "make classes"), y=codes() + 0j),
     fit("y has integers of more than 64 bits", (r"1.18059e\+21", "64 bits", "strings"), y=[2**70] * 30 + [1] * 30),
     fit("y is a masked array", ("y is a masked array with 1", "drop their rows"), y=masked(codes())),
-    fit("y is on a GPU", ("y is a cupy.ndarray", "GPU", r"y\.get\(\)"), error=TypeError, y=on_gpu((N,))),
     fit("y has one class", (r"only one class, \['no'\]", "at least two", "check the filter"), y=["no"] * N),
     fit("y is empty", ("y has no rows", ONE_A_ROW[:9]), y=[]),
     fit("y is too short", ("y has 59 labels", "X has 60 rows", ONE_A_ROW), y=names()[:59]),
@@ -547,12 +546,6 @@ WEIGHTS = [
         sample_weight={"no": 1},
     ),
     fit("weights are None inside", ("sample_weight holds nan", DROP), sample_weight=[None] * N),
-    fit(
-        "weights are on a GPU",
-        ("sample_weight is a cupy.ndarray", r"sample_weight\.get\(\)"),
-        error=TypeError,
-        sample_weight=on_gpu((N,)),
-    ),
     fit("weights are masked", ("sample_weight is a masked array", "drop"), sample_weight=masked(np.ones(N))),
     fit(
         "weights overflow single precision", (r"1e\+300", "single precision", "scale"), sample_weight=np.full(N, 1e300)
@@ -604,7 +597,13 @@ FEATURES_ROWS = [
     fit("X is ragged", ("inhomogeneous|sequence"), X=[[1, 2], [3]] * 30),
     fit("X is a mapping", ("2D array", "Reshape"), X={"a": numbers()[:, 0]}),
     fit("X is structured", ("Expected 2D array", "Reshape"), X=np.zeros(N, dtype=[("a", "f4"), ("b", "f4")])),
-    fit("X is on a GPU", ("X is a cupy.ndarray", "GPU", r"X\.get\(\)"), error=TypeError, X=on_gpu((N, FEATURES))),
+    fit(
+        "X is on a GPU",
+        ("X is a cupy.ndarray", "GPU", "LightGBM reads host memory", r"X\.get\(\)"),
+        error=TypeError,
+        libraries=LGB,
+        X=on_gpu((N, FEATURES)),
+    ),
     fit("X is a masked array", ("X is a masked array with 1", "numpy.nan"), X=masked(numbers())),
     fit(
         "X holds infinity",
@@ -866,7 +865,13 @@ PREDICTIONS = [
     predict("strings", ("strings", "numeric"), X=numbers().astype(str)),
     predict("a word among objects", ("'a'", "convert"), X=with_value(numbers(), "a")),
     predict("dates", ("dtype datetime64", "convert them"), X=numbers().astype("M8[s]")),
-    predict("an array on a GPU", ("X is a cupy.ndarray", "X.get"), error=TypeError, X=on_gpu((N, FEATURES))),
+    predict(
+        "an array on a GPU",
+        ("X is a cupy.ndarray", "X.get"),
+        error=TypeError,
+        libraries=LGB,
+        X=on_gpu((N, FEATURES)),
+    ),
     predict("a masked array", ("masked array", "numpy.nan"), X=masked(numbers())),
     predict(
         "columns in another order", ("feature names should match", "same order"), train=frame(), X=frame()[list("dcba")]

@@ -16,7 +16,7 @@ from focal_boost._adapter import Adapter, Loss, metric_on_probabilities
 from focal_boost._features import check_columns
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.xgboost.objective import FocalObjective, mean_over_workers
-from focal_boost.xgboost.rounds import Rounds
+from focal_boost.xgboost.rounds import Rounds, has_cuda
 
 __all__ = ["ADAPTER", "XGBoostAdapter"]
 
@@ -71,6 +71,14 @@ class XGBoostAdapter(Adapter):
         categories = {"category", "arrow category"} if estimator.enable_categorical else set()
         words = "with enable_categorical=True categories that are no floats"
         check_columns(X, self.title, {"number", "arrow number", *categories}, words)
+
+    def check_device_table(self, X: Any, name: str) -> None:
+        if not has_cuda():
+            raise TypeError(
+                f"{name} is a {type(X).__module__.partition('.')[0]}.{type(X).__qualname__} in the memory of a GPU, "
+                "but this XGBoost is built for processors alone: install xgboost in the place of xgboost-cpu, or pass "
+                f"{name}.get() of CuPy, .to_pandas() of cuDF, .cpu().numpy() of PyTorch"
+            )
 
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> xgboost.Booster:
         """Booster of a model, as for every library; of one that was stopped early, up to its best round.

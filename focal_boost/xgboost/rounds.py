@@ -23,7 +23,7 @@ import xgboost
 
 from focal_boost import kernels
 
-__all__ = ["Rounds", "kernels_of_caller", "logger", "on_device"]
+__all__ = ["Rounds", "has_cuda", "kernels_of_caller", "logger", "on_device"]
 
 logger: logging.Logger = logging.getLogger("focal_boost")
 
@@ -46,7 +46,8 @@ def _device(booster: xgboost.Booster) -> str:
 
 
 @functools.cache
-def _xgboost_has_cuda() -> bool:
+def has_cuda() -> bool:
+    """Whether this XGBoost was built for GPUs."""
     return bool(xgboost.build_info().get("USE_CUDA"))
 
 
@@ -83,7 +84,7 @@ def _kernels_for_booster(booster: xgboost.Booster, loss: Any) -> tuple[Any, int]
 
     If CuPy is missing or does not work, those for the processor, and a warning.
     """
-    device, _, ordinal = (_device(booster) if _xgboost_has_cuda() else "cpu").partition(":")
+    device, _, ordinal = (_device(booster) if has_cuda() else "cpu").partition(":")
     if device != "cuda":
         return kernels.active, 0
     try:
@@ -106,7 +107,7 @@ def kernels_of_caller(margins: Any, loss: Any) -> tuple[Any, Any]:
     """
     if kernels.is_device_array(margins):
         return kernels.for_gpu(), contextlib.nullcontext()
-    if not _xgboost_has_cuda():
+    if not has_cuda():
         return kernels.active, contextlib.nullcontext()
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_FRAMES):

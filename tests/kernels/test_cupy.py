@@ -227,7 +227,7 @@ def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
     from focal_boost import FocalClassifier
     from focal_boost.xgboost import FocalObjective, rounds, train
 
-    monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
+    monkeypatch.setattr(rounds, "has_cuda", lambda: True)
     monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
     rounds._failure.cache_clear()
     rounds._warn_of_cupy.cache_clear()

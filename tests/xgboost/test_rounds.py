@@ -46,7 +46,7 @@ def gpu(monkeypatch):
     """XGBoost as if it trained on a GPU: kernels run behind the stand-in for CuPy, XGBoost is handed host copies."""
     if not fake_cupy.COMPILER:
         pytest.skip("needs a C++ compiler")
-    monkeypatch.setattr(rounds, "_xgboost_has_cuda", lambda: True)
+    monkeypatch.setattr(rounds, "has_cuda", lambda: True)
     device = rounds._device  # which configures the booster, and draws its seed, in the thread that asks
     monkeypatch.setattr(rounds, "_device", lambda booster: device(booster) and "cuda:0")
     boost = xgb.Booster.boost
@@ -426,7 +426,7 @@ def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
 @pytest.mark.gpu
 @each_task
 def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes):
-    if not rounds._xgboost_has_cuda():
+    if not rounds.has_cuda():
         pytest.skip("needs XGBoost with CUDA: pip install xgboost, not xgboost-cpu")
     objective, _table, valid, dtrain = task(n_classes, 20_000)
     dvalid = xgb.DMatrix(valid.X, valid.y)
