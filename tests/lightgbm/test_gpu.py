@@ -44,33 +44,56 @@ def device(request):
     return request.param
 
 
+def differences(device, params, table, margins_of):
+    """Margins after 20 rounds on the device less those on the processor."""
+    margins = []
+    for kind in ("cpu", device):
+        booster = lgb.train(
+            {**BASE, **params, "device_type": kind}, lgb.Dataset(table.X, table.y, weight=table.weight), 20
+        )
+        margins.append(margins_of(booster))
+    assert np.ptp(margins[0]) > 1
+    return np.abs(margins[1] - margins[0])
+
+
+def assert_no_farther(found, built_in):
+    """The trainers themselves differ: a split whose gain is the same to the last digits may be another there."""
+    for share in (0.5, 0.9, 1.0):
+        assert np.quantile(found, share) <= 1e-6 + 2 * np.quantile(built_in, share)
+
+
 @each_task
-def test_training_agrees_with_the_processor(device, n_classes):
+def test_training_agrees_with_the_processor_as_the_built_in_objective_does(device, n_classes):
     table = draw(2000, n_classes=n_classes)
     loss = make_loss(n_classes)
     objective = FocalObjective(loss, loss.fit_intercept_only(table.y, table.weight))
-    margins = []
-    for kind in ("cpu", device):
-        params = {**BASE, **objective.params, "device_type": kind}
-        booster = lgb.train(params, lgb.Dataset(table.X, table.y, weight=table.weight), 20)
-        margins.append(objective.portable(booster).predict(table.X, raw_score=True))
-    assert np.ptp(margins[0]) > 1
-    np.testing.assert_allclose(margins[1], margins[0], rtol=0, atol=1e-6)
+    known = {"objective": "binary"} if n_classes == 2 else {"objective": "multiclass", "num_class": n_classes}
+    built_in = differences(device, known, table, lambda booster: booster.predict(table.X, raw_score=True))
+    found = differences(
+        device, objective.params, table, lambda booster: objective.portable(booster).predict(table.X, raw_score=True)
+    )
+    assert_no_farther(found, built_in)
 
 
 @each_task
 def test_the_classifier_agrees_with_the_processor(device, n_classes):
     table, valid = draw(1000, n_classes=n_classes), draw(300, n_classes=n_classes, seed=1)
-    proba = []
-    for kind in ("cpu", device):
-        inner = lgb.LGBMClassifier(
-            n_estimators=15, n_jobs=1, verbosity=-1, max_bin=63, device_type=kind, gpu_use_dp=True
-        )
-        model = FocalClassifier(inner).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
-        # Not of valid.X: of thresholds between the same two training rows, equally good, each trainer may take another,
-        # with the built-in objective too.
-        proba.append(model.predict_proba(table.X))
-    np.testing.assert_allclose(proba[1], proba[0], rtol=0, atol=1e-6)
+    found = {}
+    for name in ("focal", "built-in"):
+        proba = []
+        for kind in ("cpu", device):
+            model = lgb.LGBMClassifier(
+                n_estimators=15, n_jobs=1, verbosity=-1, max_bin=63, device_type=kind, gpu_use_dp=True
+            )
+            if name == "focal":
+                model = FocalClassifier(model).fit(table.X, table.y, eval_set=[(valid.X, valid.y)])
+            else:
+                model.fit(table.X, table.y)
+            # Not of valid.X: of thresholds between the same two training rows, equally good, each trainer may take
+            # another.
+            proba.append(model.predict_proba(table.X))
+        found[name] = np.abs(proba[1] - proba[0])
+    assert_no_farther(found["focal"], found["built-in"])
 
 
 @pytest.mark.parametrize("name", ["device_type", "device"])
