@@ -1,7 +1,8 @@
 """Focal objectives of other packages behind one face; those that are not installed are left out.
 
-``pip install --no-deps imbalance-xgboost bokbokbok gbdtCBL imlightgbm`` installs them. Each entry takes labels
-(float64, shape (n,)), margins (float64, shape (n,) or (n, K)) and gamma, and returns gradient and second derivative.
+``pip install --no-deps imbalance-xgboost bokbokbok gbdtCBL imlightgbm`` and ``pip install jaxboost`` install them. Each
+entry takes labels (float64, shape (n,)), margins (float64, shape (n,) or (n, K)) and gamma, and returns gradient and
+second derivative.
 """
 
 from __future__ import annotations
@@ -58,7 +59,16 @@ def binary_peers() -> dict[str, Objective]:
         peers["imlightgbm"] = binary_focal_objective
     except ImportError:
         pass
-    return peers
+    try:
+        from jaxboost.objective import focal_loss
+    except ImportError:
+        return peers
+
+    def jaxboost(y: np.ndarray, z: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+        gradient, hessian = focal_loss.grad_hess(z, y, gamma=gamma, alpha=0.5)
+        return 2 * np.asarray(gradient), 2 * np.asarray(hessian)  # alpha weighs the other class by 1 - alpha
+
+    return {**peers, "jaxboost": jaxboost}
 
 
 def multiclass_peers(n_classes: int) -> dict[str, Objective]:
@@ -74,6 +84,12 @@ def multiclass_peers(n_classes: int) -> dict[str, Objective]:
         from imlightgbm.objective import multiclass_focal_objective
 
         peers["imlightgbm"] = lambda y, z, gamma: multiclass_focal_objective(y, z, gamma, n_classes)
+    except ImportError:
+        pass
+    try:
+        from jaxboost.objective import focal_multiclass
+
+        peers["jaxboost"] = lambda y, z, gamma: focal_multiclass(n_classes, gamma=gamma).grad_hess(z, y)
     except ImportError:
         pass
     return peers
