@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest examples-all docs lint sanitize mutate cuda-check dist dist-check clean
+.PHONY: demo test test-lowest examples-all docs lint sanitize mutate cuda-check gpu dist dist-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/fraud_detection.py --output demo
@@ -54,6 +54,16 @@ cuda-check:
 		$(NVCC) -std=c++17 -arch=$$arch -ftz=true -Xptxas -v -cubin -o /dev/null tests/kernels/focal_device.cu || exit 1; \
 	done
 
+# On a machine with an NVIDIA GPU: the tests that need one, then what is measured there; ten minutes or so. xgboost-cpu,
+# which the extra `test` has, would hide the XGBoost with CUDA.
+GPU_VENV ?= .venv-gpu
+gpu:
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[xgboost,lightgbm,cuda,dask,save]' \
+		pandas pyarrow polars matplotlib tqdm 'pytest>=8' pytest-xdist pytest-timeout 'hypothesis>=6.100' 'mpmath>=1.3'
+	$(GPU_VENV)/bin/python -m pytest -m gpu -n auto
+	$(GPU_VENV)/bin/python benchmarks/gpu.py
+
 # sdist and wheel of the last commit, in dist/: the same bytes wherever and whenever they are built.
 DIST_VENV ?= .venv-dist
 dist: $(DIST_VENV)/dist.stamp
@@ -91,4 +101,4 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(RECIPES_VENV) $(DIST_VENV) build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RECIPES_VENV) $(DIST_VENV) $(GPU_VENV) build dist demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

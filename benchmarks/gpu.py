@@ -1,11 +1,12 @@
 """Focal loss on an NVIDIA GPU: one objective call, a training round, and the bytes that cross to the device.
 
 Kernels against the copy of as many bytes on the same device in the same run, and whole calls, which besides wait for
-the device to learn of bad labels; training rounds of XGBoost against its built-in objective, in turns; the NumPy
-objective, and gbdtCBL's under Py-Boost where both are installed. Prints each row as it is measured, and writes the
-tables to results/gpu.md after each of them. Needs a GPU, CuPy and XGBoost with CUDA:
+the device to learn of bad labels; training rounds of XGBoost against its built-in objective, in turns, both with
+CUDA's pool of memory (``use_cuda_async_pool``) and without; whole fits of FocalClassifier and XGBClassifier from host
+memory; the NumPy objective, and gbdtCBL's under Py-Boost where both are installed. Prints each row as it is measured,
+and writes the tables to results/gpu.md after each of them. Needs a GPU, CuPy and XGBoost with CUDA:
 
-    python benchmarks/gpu.py                      # 1e6 and 1e7 rows of 50 columns, about 7 minutes
+    python benchmarks/gpu.py                      # 1e5, 1e6 and 1e7 rows of 50 columns, about 7 minutes
     python benchmarks/gpu.py --rows 1000000 --seconds 120
     python benchmarks/gpu.py --dry                # without a GPU: does everything on tiny tables, times mean nothing
 """
@@ -233,12 +234,22 @@ def trainers(X: Any, y: np.ndarray, k: int, place: str) -> dict[str, Callable[[i
         fill(margins)
         return gradient, hessian
 
-    return {
+    def pooled(call: Callable[[int], Any]) -> Callable[[int], Any]:
+        def run(rounds: int) -> Any:
+            with xgb.config_context(use_cuda_async_pool=True):
+                return call(rounds)
+
+        return run
+
+    ways = {
         "built-in": lambda rounds: xgb.train(params, data, rounds),
         "train": lambda rounds: train(params, data, rounds, obj=focal),
         "xgboost.train": lambda rounds: xgb.train(params, data, rounds, obj=focal),
         "on the processor": lambda rounds: xgb.train(params, data, rounds, obj=on_host),
     }
+    if place == "cuda":
+        ways |= {f"{name}, pool": pooled(ways[name]) for name in ("built-in", "train")}
+    return ways
 
 
 def timed(
@@ -268,7 +279,9 @@ def bytes_a_round(k: int) -> dict[str, int]:
     labels = 4
     return {
         "built-in": 0,
+        "built-in, pool": 0,
         "train": 2 * margins,
+        "train, pool": 2 * margins,
         "xgboost.train": 2 * margins + labels,
         "on the processor": margins + 2 * margins,
     }
@@ -309,6 +322,33 @@ def training_table(
     return markdown_table(header, rows)
 
 
+def fit_table(on: Device, sizes: list[int], classes: list[int], rounds: int, turns: int, place: str) -> str:
+    """Whole fits from tables in host memory, which are binned and brought to the device in both."""
+    from xgboost import XGBClassifier
+
+    from focal_boost import FocalClassifier
+
+    rows = []
+    for n, k in ((n, k) for n in sizes if n <= 1_000_000 for k in classes):
+        X, y = draw(n, k)
+        inner = XGBClassifier(n_estimators=rounds, device=place, **SETTINGS)
+        calls = {
+            "XGBClassifier": lambda: inner.fit(X, y),  # noqa: B023
+            "FocalClassifier": lambda: FocalClassifier(inner, gamma=2.0).fit(X, y),  # noqa: B023
+        }
+        times = in_turns({name: lambda call=call: (call(), on.wait()) for name, call in calls.items()}, turns, 0.0)
+        ratio = times["FocalClassifier"] / times["XGBClassifier"]
+        seconds = [f"{float(np.median(values)):.3f}" for values in times.values()]
+        spread = f"{np.quantile(ratio, 0.25):.2f}-{np.quantile(ratio, 0.75):.2f}"
+        rows.append(
+            [f"{'binary' if k == 2 else f'K = {k}'}, {n:,} rows", *seconds, f"{float(np.median(ratio)):.3f}", spread]
+        )
+        print("fit:", " ".join(rows[-1]), flush=True)
+    return markdown_table(
+        ["fit from host memory", "XGBClassifier, s", "FocalClassifier, s", "ratio", "quartiles"], rows
+    )
+
+
 def peer_table(n: int, rounds: int) -> str | None:
     """Py-Boost with gbdtCBL's focal loss and with its own log loss; None where they are not installed."""
     try:
@@ -328,7 +368,7 @@ def peer_table(n: int, rounds: int) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 5])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--turns", type=int, default=5, help="at most")
@@ -351,6 +391,7 @@ def main() -> None:
         parts += [
             f"Training: {COLUMNS} columns on the device, {options.rounds} rounds, medians of turns.",
             training_table(on, options.rows, options.classes, options.rounds, options.turns, place, left),
+            fit_table(on, options.rows, options.classes, options.rounds, options.turns, place),
         ]
         report(parts, options.dry)
         peers = None if options.dry else peer_table(min(options.rows), options.rounds)
