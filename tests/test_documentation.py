@@ -5,6 +5,9 @@ All ``python`` blocks of a page are run in order, in one namespace and in a scra
 decimal, since they depend a little on the versions of the libraries. A block that cannot run here has
 ``<!-- not run: why -->`` on the line before it, and is compiled only. Names that a page takes for granted are those of
 `given`. A page is skipped where a package of `OPTIONAL` is missing that one of its blocks imports.
+
+Pictures that a page shows from docs/_static/guides are drawn by its blocks, and look like those of the repository;
+``python scripts/guide_pictures.py`` draws them anew.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import tomllib
 from importlib.util import find_spec
 
@@ -24,10 +28,8 @@ from repository import ROOT, script
 from tables import draw
 
 PAGES = script("doc_links").pages()
-BLOCK = re.compile(
-    r"(?:^<!--(?P<mark>[^\n]*)-->\n)?^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<out>.*?)^```\n)?",
-    re.MULTILINE | re.DOTALL,
-)
+guide_pictures = script("guide_pictures")
+BLOCK = guide_pictures.BLOCK
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?%?$")
 TOLERANCE = 0.02
 # Anything else that a page imports must be there. A module of focal_boost named after a library needs that library.
@@ -86,9 +88,11 @@ def imported(code):
 
 @pytest.fixture
 def left_as_it_was():
-    """Undo what pages set for the whole process."""
+    """Undo what pages set for the whole process, and close the figures that they leave open."""
     digits, level = mp.dps, logging.getLogger("focal_boost").level
     yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
     mp.dps = digits
     logging.getLogger("focal_boost").setLevel(level)
 
@@ -97,6 +101,8 @@ def left_as_it_was():
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=named)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.syspath_prepend(guide_pictures.EXAMPLES)
     text = page.read_text()
     namespace = {"__name__": "page", **(given() if page.name == "README.md" else {})}
     blocks = list(BLOCK.finditer(text))
@@ -107,8 +113,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
             pytest.skip(f"{name} is not installed, which a block imports")
     for block in blocks:
         line = text.count("\n", 0, block.start("code")) + 1
-        # Lines of a traceback are those of the page.
-        code = compile("\n" * (line - 1) + block["code"], str(page), "exec")
+        code = guide_pictures.compiled(page, text, block)
         if block["mark"] is not None:
             assert re.fullmatch(r" not run: \S.{5,} ", block["mark"]), block["mark"]
             continue
@@ -118,6 +123,30 @@ def test_code_runs(page, tmp_path, monkeypatch):
             exec(code, namespace)
         if block["out"] is not None:
             assert not differences(out.getvalue(), block["out"]), f"line {line}:\n{out.getvalue()}"
+    drawn = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert drawn == sorted(guide_pictures.shown(text)), "pictures that are drawn, and those that are shown"
+    for name in drawn:
+        assert look_alike(tmp_path / name, guide_pictures.PICTURES / name), f"{name}: run scripts/guide_pictures.py"
+
+
+def look_alike(path, other):
+    """Whether two pictures are of one size, and as grey as each other wherever one looks."""
+    from matplotlib.image import imread
+
+    a, b = (imread(file)[..., :3].mean(axis=-1) for file in (path, other))
+    if a.shape != b.shape:
+        return False
+    # Letters and lines move a little between versions of matplotlib and of the libraries: means of 40 x 40 pixels.
+    rows, columns = (size // 40 * 40 for size in a.shape)
+    difference = (a - b)[:rows, :columns].reshape(rows // 40, 40, columns // 40, 40).mean(axis=(1, 3))
+    return np.abs(difference).max() < 0.1
+
+
+def test_every_picture_of_a_page_is_shown_and_small():
+    shown = [name for page in PAGES for name in guide_pictures.shown(page.read_text())]
+    pictures = {path.name: path.stat().st_size for path in guide_pictures.PICTURES.iterdir()}
+    assert sorted(shown) == sorted(pictures)
+    assert max(pictures.values()) <= 60_000
 
 
 def test_a_page_that_says_something_else_is_noticed():
