@@ -1,24 +1,24 @@
 """Focal loss and log loss on whole tables of 100,000 rows and more, two classes.
 
-The tables of the data folder that have so many rows, nothing drawn from them; a seed draws the split and is that of the
-library. Contenders, split and early stopping are those of quality.py, and so are the columns of the CSV. Tables that
-the index marks as too easy for a claim are told apart.
+The tables of the data folder that have so many rows and are for scoring, nothing drawn from them; a seed draws the
+split and is that of the library. Contenders, split and early stopping are those of quality.py, and so are the columns
+of the CSV.
 
 Writes results/quality_large.csv, one line a training (a run that was cut off goes on where it ended), a summary
 (results/quality_large.md) and a picture.
 
     FOCAL_BOOST_DATA=folder python benchmarks/quality_large.py           # twenty minutes on one core
-    FOCAL_BOOST_DATA=folder python benchmarks/quality_large.py --report  # only the summary, from the CSV
+    python benchmarks/quality_large.py --report                          # only the summary, from the CSV
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import quality
@@ -33,10 +33,10 @@ CONTENDERS = [f"focal {gamma}{end}" for _, end in SETTINGS.values() for gamma in
 TABLE = RESULTS / "quality_large.csv"
 
 
-def large_tables(folder: Path) -> dict[str, dict[str, object]]:
+def large_tables(folder: Path) -> dict[str, dict[str, Any]]:
     """Entries of the index with two classes and rows enough, the smallest first."""
-    index = json.loads((folder / "index.json").read_text())
-    chosen = {name: entry for name, entry in index.items() if entry["n_classes"] == 2 and entry["n"] >= LEAST}
+    tables = quality.score_tables(folder)
+    chosen = {name: entry for name, entry in tables.items() if entry["n_classes"] == 2 and entry["n"] >= LEAST}
     return dict(sorted(chosen.items(), key=lambda item: item[1]["n"]))
 
 
@@ -141,9 +141,9 @@ def picture(rows: list[dict[str, str]], names: list[str], path: Path) -> None:
     plt.close(fig)
 
 
-def write(rows: list[dict[str, str]], easy: set[str]) -> None:
+def write(rows: list[dict[str, str]]) -> None:
     sizes = {row["table"]: int(row["max_rows"]) for row in rows}
-    names = [table for table in sorted(sizes, key=sizes.__getitem__) if table not in easy]
+    names = sorted(sizes, key=sizes.__getitem__)
     seeds = len({row["seed"] for row in rows})
     minutes = sum(float(row["seconds"]) for row in rows) / 60
     header = ["", "AP", *(f"gamma {gamma}" for gamma in GAMMAS), "log loss", *(f"{gamma}: ratio" for gamma in GAMMAS)]
@@ -164,17 +164,6 @@ def write(rows: list[dict[str, str]], easy: set[str]) -> None:
         for settings in SETTINGS:
             text.append(f"{LIBRARY_NAMES[library]}, {settings}:")
             text.append(markdown_table(header, [line(rows, library, table, settings) for table in names]))
-    if easy:
-        shown = sorted(easy & sizes.keys(), key=sizes.__getitem__)
-        text.append("## Too easy for a claim")
-        text.append(
-            "Nearly separable, so they say only that nothing goes wrong at this size: "
-            + ", ".join(f"{table} {sizes[table]:,} rows" for table in shown)
-            + "."
-        )
-        for library in ("lightgbm", "xgboost"):
-            text.append(f"{LIBRARY_NAMES[library]}, stabilised:")
-            text.append(markdown_table(header, [line(rows, library, table, "stabilised") for table in shown]))
     picture(rows, names, RESULTS / "quality_large.png")
     text.append("![Average precision of focal loss less that of the log loss](quality_large.png)")
     save("quality_large", "\n\n".join(text))
@@ -187,13 +176,12 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
     quality.TABLE = TABLE
-    folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
-    if not (folder / "index.json").exists():
-        sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
     if not options.report:
+        folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
+        if not (folder / "index.json").exists():
+            sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
         train(folder, options.seeds, options.jobs)
-    easy = {name for name, entry in large_tables(folder).items() if quality._use(entry) == "smoke"}
-    write(quality.recorded(), easy)
+    write(quality.recorded())
 
 
 if __name__ == "__main__":
