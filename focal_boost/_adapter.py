@@ -8,6 +8,7 @@ library.
 from __future__ import annotations
 
 import abc
+import ctypes
 import importlib
 import inspect
 import math
@@ -98,6 +99,8 @@ class Objective(abc.ABC):
 
     # The library's own table of features and labels, which its native interface hands over in the place of labels.
     _data_class: ClassVar[Any]
+    # For kernels that compute in the library's threads, see `team_of`.
+    _team: ClassVar[int]
 
     def __init__(
         self,
@@ -164,9 +167,21 @@ class Objective(abc.ABC):
         return labels, y_true, weights, n_threads if self.n_threads is None else self.n_threads
 
     def _prepared(
-        self, labels: Any, margins: Any, weights: Any, outputs: list[Any], n_threads: int | None, intercept: Any = None
+        self,
+        labels: Any,
+        margins: Any,
+        weights: Any,
+        outputs: list[Any],
+        n_threads: int | None,
+        intercept: Any = None,
+        *,
+        in_training: bool,
     ) -> tuple[Any, Any, Callable[[Any], None]]:
-        """Gradient and curvature at the scale of the library, arrays that are given, and what fills them."""
+        """Gradient and curvature at the scale of the library, arrays that are given, and what fills them.
+
+        In a training threads of the library compute: after its own work they wait for more, for milliseconds and
+        without rest, so that others would have to share the processors with them.
+        """
         curvature = 1.0 if self.loss.n_outputs == 1 else self._softmax_scale
         gradient_out, hessian_out = outputs
         return self.loss._prepared(
@@ -179,7 +194,17 @@ class Objective(abc.ABC):
             hessian_scale=curvature,
             intercept=intercept,
             scale=self.scale,
+            team=self._team if in_training else 0,
         )
+
+
+def team_of(library: ctypes.CDLL) -> int:
+    """Address of the function that lets the OpenMP threads of a library work, 0 where it has other threads."""
+    try:
+        # Looked up in the library and what it was linked to, which may be an OpenMP library of its own.
+        return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+    except AttributeError:
+        return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -279,8 +279,9 @@ class _FocalLoss:
         hessian_scale: float,
         intercept: Any = None,
         scale: Any = 1.0,
+        team: int = 0,
     ) -> tuple[Any, Any, Callable[[Any], None]]:
-        """Check the arguments of `gradient_hessian`.
+        """Check the arguments of `gradient_hessian`; for `team` see `focal_boost.kernels.numpy.run`.
 
         Returns
         -------
@@ -321,7 +322,7 @@ class _FocalLoss:
             nonlocal checked
             margins, offset = self._offset(intercept, margin_array(raw_prediction, self.n_outputs, kind), kind)
             inputs = (y, margins, weight)
-            self._run(kind, "derivatives", parameters, inputs, outputs, n_threads, offset, curvature, checked)
+            self._run(kind, "derivatives", parameters, inputs, outputs, n_threads, offset, curvature, checked, team)
             checked = True
 
         return gradient, hessian, fill
@@ -500,6 +501,7 @@ class _FocalLoss:
         offset: Any,
         hessian_scale: float = 1.0,
         checked: bool = False,
+        team: int = 0,
     ) -> None:
         """Call the kernels. To those of the binary loss each of (n, K) labels is a row of its own."""
         flat = outputs
@@ -513,7 +515,7 @@ class _FocalLoss:
             # The log loss: p is softmax(f + log w), in closed form.
             parameters, shift = _log_loss(parameters)
             offset = offset if shift is None else shift if offset is None else shift + offset
-        kind.run(operation, parameters, *inputs, flat, thread_count(n_threads), offset, hessian_scale, checked)
+        kind.run(operation, parameters, *inputs, flat, thread_count(n_threads), offset, hessian_scale, checked, team)
         for out, values in zip(outputs, flat, strict=True):
             if out is not values and not out.flags.c_contiguous:  # then `values` is no view
                 out[...] = values.reshape(out.shape)

@@ -204,6 +204,7 @@ def run(
     intercept: Any = None,
     hessian_scale: float = 1.0,
     checked: bool = False,
+    team: int = 0,
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     z, y, weight = _readable(z), _readable(y), _readable(weight)

@@ -57,8 +57,15 @@ std::atomic<const Loops*> active_loops{kSupported.back()};
 /// booster's OpenMP threads still spin on the other cores for milliseconds, so that small work is done sooner alone.
 constexpr Index kElementsPerThread = 65536;
 
-/// Elements that a thread takes at a time.
-constexpr Index kElementsPerChunk = 16384;
+/// Elements from which a booster's own team of threads is called: they are there already, and wait for work.
+constexpr Index kElementsForTeam = 8192;
+
+/// GOMP_parallel, of libgomp and of LLVM's runtime: calls a function in each thread of the caller's team, and waits for
+/// all of them. Of a booster's own OpenMP library, so that its threads compute and need not be kept off the processors.
+using Team = void (*)(void (*function)(void*), void* data, unsigned n_threads, unsigned flags);
+
+/// Elements that a thread takes at a time, at most and at least.
+constexpr Index kElementsPerChunk = 16384, kLeastPerChunk = 1024;
 
 Index available_cpus() {
     Index available = std::max(1u, std::thread::hardware_concurrency());
@@ -72,8 +79,11 @@ Index available_cpus() {
     return wanted > 0 ? std::min(wanted, available) : available;
 }
 
-Index thread_count(Index elements, long requested) {
-    return std::max<Index>(1, std::min(requested > 0 ? requested : available_cpus(), elements / kElementsPerThread));
+Index thread_count(Index elements, long requested, Team team) {
+    const Index wanted = requested > 0 ? requested : available_cpus();
+    // A team is called whole: asked for fewer threads than before, OpenMP ends the others and starts them anew later.
+    if (team != nullptr) return elements < kElementsForTeam ? 1 : wanted;
+    return std::max<Index>(1, std::min(wanted, elements / kElementsPerThread));
 }
 
 /// Rows that several threads take in chunks. Threads share it with the caller, who does not wait for those that come
@@ -83,10 +93,11 @@ public:
     Job(const Task& task, Index threads)
         : task_(task), width_(task.binary ? 1 : std::max<Index>(1, task.n_classes)),
           scratch_size_(task.binary ? 0 : scratch_size(task.n_classes)), rows_(active_loops.load()->rows),
-          chunk_(threads == 1 ? task.n_rows : std::max<Index>(1, kElementsPerChunk / width_ / kTile) * kTile),
+          chunk_(threads == 1 ? task.n_rows : chunk_size(task.n_rows, width_, threads)),
           first_bad_(task.n_rows), scratch_(static_cast<std::size_t>(threads * scratch_size_ + 8)) {}
 
-    void work(Index thread) {
+    void work() {
+        const Index thread = joined_++;
         // Starts on a cache line, as the tiles in it want.
         const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(scratch_.data()) / sizeof(double) % 8;
         double* const scratch = scratch_.data() + (8 - misaligned) % 8 + thread * scratch_size_;
@@ -111,27 +122,39 @@ public:
     }
 
 private:
+    /// Rows of which some are left for threads that are slower, and whole tiles.
+    static Index chunk_size(Index n_rows, Index width, Index threads) {
+        const Index elements = std::clamp(n_rows * width / (4 * threads), kLeastPerChunk, kElementsPerChunk);
+        return std::max<Index>(1, elements / width / kTile) * kTile;
+    }
+
     const Task task_;
     const Index width_, scratch_size_;
     Index (*const rows_)(const Task&, Index, Index, double*);
     const Index chunk_;
-    std::atomic<Index> next_{0}, working_{0}, first_bad_;
+    std::atomic<Index> joined_{0}, next_{0}, working_{0}, first_bad_;
     std::vector<double> scratch_;
 };
 
 /// Runs the loop over all rows and returns the first row whose label is not allowed.
 ///
-/// Threads are started for the call. A pool would save microseconds a call and would have to survive fork, wait without
-/// burning a core that the booster's own threads need, and end before the interpreter does.
-Index run(const Task& task, long n_threads) {
-    const Index threads = thread_count(task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes)), n_threads);
+/// Without a team, threads are started for the call. A pool would save microseconds a call and would have to survive
+/// fork, wait without burning a core that the booster's own threads need, and end before the interpreter does.
+Index run(const Task& task, long n_threads, Team team) {
+    const Index elements = task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes));
+    const Index threads = thread_count(elements, n_threads, team);
+    if (team != nullptr && threads > 1) {
+        Job job(task, threads);
+        team([](void* data) { static_cast<Job*>(data)->work(); }, &job, static_cast<unsigned>(threads), 0);
+        return job.wait();
+    }
     const auto job = std::make_shared<Job>(task, threads);
     try {
-        for (Index thread = 1; thread < threads; ++thread) std::thread([job, thread] { job->work(thread); }).detach();
+        for (Index thread = 1; thread < threads; ++thread) std::thread([job] { job->work(); }).detach();
     } catch (const std::exception&) {
         // The system gives no more threads, or no memory for one: those that run, and this one, do the work.
     }
-    job->work(0);
+    job->work();
     return job->wait();
 }
 
@@ -275,18 +298,18 @@ void require_tables(const Task& task, Index size) {
 }
 
 /// `run` without the interpreter's lock, which it takes back even if memory runs out.
-Index run_unlocked(const Task& task, long n_threads) {
+Index run_unlocked(const Task& task, long n_threads, Team team) {
     struct Unlock {
         PyThreadState* state = PyEval_SaveThread();
         ~Unlock() { PyEval_RestoreThread(state); }
     } unlock;
-    return run(task, n_threads);
+    return run(task, n_threads, team);
 }
 
 /// operation, binary, logit, max_step, n_steps, head, tables, y, z, weight, out, hessian_out, n_threads, intercept,
-/// hessian_scale
+/// hessian_scale, team
 Index run_task(PyObject* const* args, Py_ssize_t n_args) {
-    constexpr Py_ssize_t kArguments = 15;
+    constexpr Py_ssize_t kArguments = 16;
     if (n_args != kArguments) {
         PyErr_Format(PyExc_TypeError, "%zd arguments expected, %zd given", kArguments, n_args);
         throw PythonError{};
@@ -322,7 +345,10 @@ Index run_task(PyObject* const* args, Py_ssize_t n_args) {
     if (hessian_out.given()) task.hessian_out = like_margins(hessian_out, z);
     const bool derivatives = task.operation == Operation::kExpected || task.operation == Operation::kExact;
     require(hessian_out.given() == derivatives, "derivatives take two output arrays");
-    return run_unlocked(task, as_long(args[12]));
+    // The address of a function, or 0.
+    void* const team = PyLong_AsVoidPtr(args[15]);
+    if (team == nullptr && PyErr_Occurred()) throw PythonError{};
+    return run_unlocked(task, as_long(args[12]), reinterpret_cast<Team>(team));
 }
 
 PyObject* run_kernel(PyObject*, PyObject* const* args, Py_ssize_t n_args) {

@@ -61,10 +61,11 @@ def run(
     intercept: Any = None,
     hessian_scale: float = 1.0,
     checked: bool = False,
+    team: int = 0,
 ) -> None:
     """Compute one operation for all rows; see `focal_boost.kernels.numpy.run`."""
     if is_beyond(parameters):
-        reference.run(operation, parameters, y, z, weight, outputs, n_threads, intercept, hessian_scale, checked)
+        reference.run(operation, parameters, y, z, weight, outputs, intercept=intercept, hessian_scale=hessian_scale)
         return
     args = (
         _OPERATIONS.get(operation, 1 if parameters.expected else 2),
@@ -80,6 +81,7 @@ def run(
         n_threads,
         None if intercept is None else np.array(intercept, dtype=np.float64, ndmin=1),
         hessian_scale,
+        team,
     )
     status = _native.run(*args)
     if status == _CONVERT:

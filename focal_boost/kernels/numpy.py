@@ -58,6 +58,7 @@ def run(
     intercept: Any = None,
     hessian_scale: float = 1.0,
     checked: bool = False,
+    team: int = 0,
 ) -> None:
     """Compute one operation for all rows.
 
@@ -82,6 +83,9 @@ def run(
     checked : bool
         Whether labels and weights are those of an earlier call, which has looked at them: where that costs something
         they are not looked at again.
+    team : int
+        Address of ``GOMP_parallel`` of the OpenMP library whose threads are to compute, for kernels that use threads.
+        0: threads of their own.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from focal_boost._adapter import Objective
+from focal_boost._adapter import Objective, team_of
 from focal_boost.lightgbm.text import link_of, stand_alone
 
 __all__ = ["FocalObjective", "keep_parameters"]
@@ -107,6 +107,7 @@ class FocalObjective(Objective):
     _title = "LightGBM"
     _takes_labels = False
     _data_class = lightgbm.Dataset
+    _team = team_of(lightgbm.basic._LIB)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -131,14 +132,18 @@ class FocalObjective(Objective):
         gradient, hessian : ndarray of shape (n,), or (n, K) in Fortran order, float32
             The layout that LightGBM takes without a copy.
         """
-        gradient, hessian, fill = self._prepared_for(y_true, y_pred, sample_weight)
+        gradient, hessian, fill = self._prepared_for(
+            y_true, y_pred, sample_weight, in_training=isinstance(y_pred, lightgbm.Dataset)
+        )
         fill(y_true if isinstance(y_pred, lightgbm.Dataset) else y_pred)
         return gradient, hessian
 
-    def _prepared_for(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Callable[[Any], None]]:
+    def _prepared_for(
+        self, y_true: Any, y_pred: Any, sample_weight: Any, *, in_training: bool
+    ) -> tuple[Any, Any, Callable[[Any], None]]:
         labels, scores, weights, n_threads = self._arguments(y_true, y_pred, sample_weight)
         outputs = [_empty(np.shape(scores), y_pred) for _ in range(2)]
-        return self._prepared(labels, scores, weights, outputs, n_threads, self.intercept)
+        return self._prepared(labels, scores, weights, outputs, n_threads, self.intercept, in_training=in_training)
 
     def metric(
         self, y_true: ArrayLike | None, y_pred: ArrayLike | lightgbm.Dataset, sample_weight: ArrayLike | None = None
@@ -227,7 +232,7 @@ class ObjectiveOfTraining(FocalObjective):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """Gradient and curvature from labels, margins and weights, in the same two arrays in each round."""
         if self._kept is None:
-            self._kept = self._prepared_for(y_true, y_pred, sample_weight)
+            self._kept = self._prepared_for(y_true, y_pred, sample_weight, in_training=True)
         gradient, hessian, fill = self._kept
         fill(y_pred)
         return gradient, hessian

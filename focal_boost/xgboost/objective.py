@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from xgboost import collective
 
-from focal_boost._adapter import Objective
+from focal_boost._adapter import Objective, team_of
 from focal_boost.xgboost import rounds
 
 __all__ = ["FocalObjective", "train"]
@@ -88,6 +88,7 @@ class FocalObjective(Objective):
     _title = "XGBoost"
     _takes_labels = True
     _data_class = xgboost.DMatrix
+    _team = team_of(xgboost.core._LIB)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -122,7 +123,9 @@ class FocalObjective(Objective):
         with context:
             margins = kernels.asarray(margins)
             outputs = [kernels.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-            gradient, hessian, fill = self._prepared(labels, margins, weights, outputs, n_threads)
+            gradient, hessian, fill = self._prepared(
+                labels, margins, weights, outputs, n_threads, in_training=isinstance(y_pred, xgboost.DMatrix)
+            )
             fill(margins)
             return gradient, hessian
 

@@ -298,7 +298,7 @@ class Rounds(xgboost.callback.TrainingCallback):
             if self.prepared is None:
                 labels, _, weights, n_threads = self.objective._arguments(None, dtrain, None)
                 outputs = [self.module.arrays.empty(margins.shape, dtype=np.float32) for _ in range(2)]
-                self.prepared = self.objective._prepared(labels, margins, weights, outputs, n_threads)
+                self.prepared = self.objective._prepared(labels, margins, weights, outputs, n_threads, in_training=True)
             gradient, hessian, fill = self.prepared
             fill(margins)
             booster.boost(dtrain, iteration, grad=gradient, hess=hessian)

@@ -106,7 +106,7 @@ def _parameters(draw: random.Random, operation: int, wide: bool, k: int) -> Para
 
 
 def _arguments(operation, parameters, y, z, weight, outs, n_threads=1, intercept=None, hessian_scale=1.0):
-    """What native.py passes on."""
+    """What native.py passes on, without the last: an address is not tried."""
     which = {LOSS: 0, DERIVATIVES: 1 if parameters.expected else 2, LOG_ODDS: 3}[operation]
     steps = n_steps(parameters, outs[0].dtype == np.float32)
     head = [which, parameters.binary, parameters.logit, parameters.max_step, steps]
@@ -168,7 +168,7 @@ def honest_call(draw: random.Random) -> str:
     labels = None if operation == LOG_ODDS else y.array
     weights = None if weight is None else weight.array
     arguments = _arguments(operation, parameters, labels, z.array, weights, [x.array for x in outs], n_threads, *last)
-    status = _native.run(*arguments)
+    status = _native.run(*arguments, 0)
     _check([x.raw.tobytes() for x in inputs] == before, "an input was written to")
     _check(all(out.intact() for out in outs), "memory around an output was written to")
     needed = [z, *outs] if operation == LOG_ODDS else [*inputs, *outs]
@@ -179,7 +179,7 @@ def honest_call(draw: random.Random) -> str:
     plain_outs = [np.full(out_shape, 7.0, out.array.dtype) for out in outs]
     labels, weights = (None if x is None else x.copy() for x in (labels, weights))
     plain = _arguments(operation, parameters, labels, z.array.copy(), weights, plain_outs, 1, *last)
-    _check(_native.run(*plain) == status, "status depends on the layout")
+    _check(_native.run(*plain, 0) == status, "status depends on the layout")
     _check((status >= 0) == bad, f"status {status} of labels that are {'' if bad else 'not '}bad")
     if not bad:
         for out, same in zip(outs, plain_outs, strict=True):
@@ -201,7 +201,7 @@ def strange_call(draw: random.Random, sparse: np.ndarray | None) -> str:
     if draw.random() < 0.02:
         arguments = arguments[: draw.randrange(len(arguments))]
     try:
-        status = _native.run(*arguments)
+        status = _native.run(*arguments, 0)
     except (ValueError, TypeError, BufferError, OverflowError, DeprecationWarning) as error:
         return type(error).__name__
     _check(status >= -2, f"status {status}")
@@ -256,10 +256,10 @@ def far_rows(draw: random.Random, sparse: np.ndarray) -> str:
     got, want = np.empty((2, rows)), np.empty((2, rows))
     parameters = Parameters(binary=True, logit=draw.random() < 0.5, gamma=(2.0, 2.0), class_weight=(1.0, 1.0))
     for z, out in ((far, got), (values, want)):
-        _native.run(*_arguments(DERIVATIVES, parameters, np.zeros(rows), z, None, out))
+        _native.run(*_arguments(DERIVATIVES, parameters, np.zeros(rows), z, None, out), 0)
     _check(np.array_equal(got, want), "values of far rows")
     for out in (far, want[0]):
-        _native.run(*_arguments(LOSS, parameters, np.zeros(rows), values, None, [out]))
+        _native.run(*_arguments(LOSS, parameters, np.zeros(rows), values, None, [out]), 0)
     _check(np.array_equal(far, want[0]), "output of far rows")
     return "far rows"
 

@@ -5,6 +5,8 @@ The formulas themselves are held to a high-precision reference in `test_derivati
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -466,3 +468,55 @@ def test_threads_go_by_omp_num_threads(monkeypatch, limit, expected):
     available = _native.cpu_count()
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert _native.cpu_count() == (expected or available)
+
+
+def team(n_calls):
+    """What GOMP_parallel does, one thread after the other: asked for any number of threads, it has so many."""
+    asked = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(function, data, n_threads, flags):
+        asked.append(n_threads)
+        for _ in range(n_calls):
+            function(data)
+
+    return parallel, asked
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_threads_of_a_team(k):
+    z, y = margins(40_000 // k, k), labels(margins(40_000 // k, k))
+    want = derivatives(compiled, z, y=y)
+    for n_calls in (1, 3):
+        parallel, asked = team(n_calls)
+        got = derivatives(compiled, z, y=y, n_threads=3, team=ctypes.cast(parallel, ctypes.c_void_p).value)
+        assert asked == [3]
+        for one, other in zip(got, want, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_team_is_called_whole_or_not_at_all():
+    parallel, asked = team(1)
+    address = ctypes.cast(parallel, ctypes.c_void_p).value
+    derivatives(compiled, margins(8191), n_threads=9, team=address)
+    derivatives(compiled, margins(8192), n_threads=1, team=address)
+    assert asked == []
+    derivatives(compiled, margins(8192), n_threads=9, team=address)
+    assert asked == [9]
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_the_threads_of_a_booster(library):
+    objective = importlib.import_module(f"focal_boost.{library}").FocalObjective
+    if not objective._team:
+        pytest.skip("its OpenMP library has no GOMP_parallel")
+    z = margins(100_000)
+    y = labels(z)
+    want = derivatives(compiled, z, y=y)
+    for n_threads in (1, 2, 3):
+        got = derivatives(compiled, z, y=y, n_threads=n_threads, team=objective._team)
+        for one, other in zip(got, want, strict=True):
+            np.testing.assert_array_equal(one, other)
+    bad = changed(changed(y, 70_000, 7), 99_999, 7)
+    with pytest.raises(ValueError, match="y_true holds 7"):
+        derivatives(compiled, z, y=bad, n_threads=3, team=objective._team)

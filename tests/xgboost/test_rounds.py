@@ -224,8 +224,8 @@ def test_margins_and_gradients_are_not_copied(monkeypatch):
     rounds_seen, preparations = [], []
     prepared = FocalObjective._prepared
 
-    def spy(self, *args):
-        gradient, hessian, fill = prepared(self, *args)
+    def spy(self, *args, **options):
+        gradient, hessian, fill = prepared(self, *args, **options)
         preparations.append((gradient, hessian))
 
         def seen(margins):
@@ -313,7 +313,7 @@ def test_labels_and_weights_are_looked_at_once(gpu, monkeypatch):
     run = kernels.for_gpu().run
 
     def seen(*args):
-        calls.append(args[-1])
+        calls.append(args[-2])
         run(*args)
 
     monkeypatch.setattr(kernels.for_gpu(), "run", seen)
@@ -440,3 +440,25 @@ def test_on_a_gpu_all_ways_lead_to_the_same_model(n_classes):
     built_in = [xgb.train({**BASE, **objective.params, "device": d}, dtrain, n) for d in ("cpu", "cuda")]
     theirs = np.subtract(*(b.predict(dvalid, output_margin=True) for b in built_in))
     assert np.abs(difference).mean() <= 2 * np.abs(theirs).mean() + 1e-5
+
+
+@pytest.mark.parametrize("function", ["train", "xgb.train", "classifier"])
+def test_the_threads_of_xgboost_compute(function, monkeypatch):
+    """Threads of ours would have to share the processors with XGBoost's, which wait for more work without rest."""
+    objective, table, _valid, dtrain = task(2)
+    run, teams = kernels.active.run, []
+
+    def seen(*args):
+        teams.append(args[-1] if args[0] == "derivatives" and len(args[3]) == len(table.y) else FocalObjective._team)
+        run(*args)
+
+    monkeypatch.setattr(kernels.active, "run", seen)
+    if function == "classifier":
+        FocalClassifier(xgb.XGBClassifier(n_estimators=4, n_jobs=1)).fit(table.X, table.y)
+    else:
+        {"train": train, "xgb.train": xgb.train}[function]({**BASE, **objective.params}, dtrain, 4, obj=objective)
+    assert set(teams) == {FocalObjective._team}
+    assert len(teams) >= 4
+    teams.clear()
+    objective(table.y, np.zeros(len(table.y)))
+    assert teams == [0]  # called by anybody else, perhaps in a process that was forked
