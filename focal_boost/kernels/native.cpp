@@ -1,7 +1,8 @@
 // Python module focal_boost.kernels._native: takes arrays apart, chooses the instruction set, divides rows among threads.
 //
-// Written against the limited API of CPython 3.11, so one binary serves every later version. Arrays arrive through the
-// buffer protocol: any object that has it will do, with any strides, and nothing is copied.
+// Written against the limited API of CPython 3.11, so one binary serves every later version; free-threaded interpreters,
+// which have no such API before 3.15, each get one of their own from the same source. Arrays arrive through the buffer
+// protocol: any object that has it will do, with any strides, and nothing is copied.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -140,9 +141,7 @@ private:
 ///
 /// Without a team, threads are started for the call. A pool would save microseconds a call and would have to survive
 /// fork, wait without burning a core that the booster's own threads need, and end before the interpreter does.
-Index run(const Task& task, long n_threads, Team team) {
-    const Index elements = task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes));
-    const Index threads = thread_count(elements, n_threads, team);
+Index run(const Task& task, Index threads, Team team) {
     if (team != nullptr && threads > 1) {
         Job job(task, threads);
         team([](void* data) { static_cast<Job*>(data)->work(); }, &job, static_cast<unsigned>(threads), 0);
@@ -298,12 +297,12 @@ void require_tables(const Task& task, Index size) {
 }
 
 /// `run` without the interpreter's lock, which it takes back even if memory runs out.
-Index run_unlocked(const Task& task, long n_threads, Team team) {
+Index run_unlocked(const Task& task, Index threads, Team team) {
     struct Unlock {
         PyThreadState* state = PyEval_SaveThread();
         ~Unlock() { PyEval_RestoreThread(state); }
     } unlock;
-    return run(task, n_threads, team);
+    return run(task, threads, team);
 }
 
 /// operation, binary, logit, max_step, n_steps, head, tables, y, z, weight, out, hessian_out, n_threads, intercept,
@@ -346,9 +345,12 @@ Index run_task(PyObject* const* args, Py_ssize_t n_args) {
     const bool derivatives = task.operation == Operation::kExpected || task.operation == Operation::kExact;
     require(hessian_out.given() == derivatives, "derivatives take two output arrays");
     // The address of a function, or 0.
-    void* const team = PyLong_AsVoidPtr(args[15]);
-    if (team == nullptr && PyErr_Occurred()) throw PythonError{};
-    return run_unlocked(task, as_long(args[12]), reinterpret_cast<Team>(team));
+    void* const address = PyLong_AsVoidPtr(args[15]);
+    if (address == nullptr && PyErr_Occurred()) throw PythonError{};
+    const Team team = reinterpret_cast<Team>(address);
+    // With the lock held, where there is one: Python code that changes the environment, which this may read, holds it too.
+    const Index elements = task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes));
+    return run_unlocked(task, thread_count(elements, as_long(args[12]), team), team);
 }
 
 PyObject* run_kernel(PyObject*, PyObject* const* args, Py_ssize_t n_args) {
@@ -408,7 +410,15 @@ PyMethodDef kMethods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef_Slot kSlots[] = {{0, nullptr}};
+// A free-threaded interpreter that imports this stays one: calls share the instruction set, which is atomic, and the list
+// of those there are, which is made when the library is loaded and never changed. All else belongs to a call. Arrays are
+// the caller's: as in NumPy, none may be written to while a call has it.
+PyModuleDef_Slot kSlots[] = {
+#if defined(Py_mod_gil)
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, nullptr},
+};
 
 PyModuleDef kModule = {
     PyModuleDef_HEAD_INIT, "_native", "Compiled kernels; see native.py.", 0, kMethods, kSlots, nullptr, nullptr, nullptr,
