@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # Tracked, but of no use to those who have no repository.
-NOT_IN_SDIST = {".gitignore"}
+NOT_IN_SDIST = re.compile(r"\.gitignore$|\.github/")
 # Compiled into the extension; the other C++ sources are read by CuPy when a GPU is used.
 NOT_IN_WHEEL = re.compile(r"\.cpp$")
 EXTENSION = re.compile(r"focal_boost/kernels/_native(\.[\w-]+)?\.(so|pyd)$")
@@ -41,7 +41,8 @@ def check_sdist(path: Path, version: str) -> list[str]:
     top = f"focal_boost-{version}/"
     outside = [f"{path.name} holds {name}, outside of its folder" for name in names if not name.startswith(top)]
     inside = {name.removeprefix(top) for name in names if name.startswith(top)}
-    return outside + compare(path.name, inside, (tracked() - NOT_IN_SDIST) | {"PKG-INFO"})
+    expected = {name for name in tracked() if not NOT_IN_SDIST.match(name)}
+    return outside + compare(path.name, inside, expected | {"PKG-INFO"})
 
 
 def check_wheel(path: Path, version: str) -> list[str]:

@@ -48,6 +48,57 @@ def test_citation_names_the_papers():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Workflows
+
+
+@pytest.fixture(params=["ci", "wheels", "docs"])
+def workflow(request):
+    yaml = pytest.importorskip("yaml")
+    path = ROOT / ".github" / "workflows" / f"{request.param}.yml"
+    if not path.exists():
+        pytest.skip("an sdist has no workflows")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_workflows_call_what_there_is(workflow):
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = "\n".join(step.get("run", "") for step in steps)
+    targets = set(re.findall(r"^([\w-]+):", read("Makefile"), flags=re.MULTILINE))
+    called = set(re.findall(r"\bmake (?!\.venv)([\w-]+)", commands))
+    assert called <= targets
+    for path in re.findall(r"(?:tests/)?kernels/\w+\.py", commands):
+        assert (ROOT / "tests" / path.removeprefix("tests/")).exists(), path
+    extras = set(re.findall(r"^(\w+) = \[", read("pyproject.toml"), flags=re.MULTILINE))
+    for stamped in re.findall(r"\.venv/([\w,]+)\.stamp &&", commands):
+        assert set(stamped.split(",")) <= extras
+
+
+def test_workflows_may_do_no_more_than_they_must(workflow):
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["group"]
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] <= 90
+        assert ("permissions" in job) == (name in ("publish", "deploy")), name
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout"):
+                assert step["with"]["persist-credentials"] is False
+        # The token that vouches for this repository is for the environment alone that the other side knows.
+        if job.get("permissions", {}).get("id-token") == "write":
+            assert job["environment"]
+
+
+def test_an_upload_needs_a_tag_and_all_that_is_built():
+    yaml = pytest.importorskip("yaml")
+    path = ROOT / ".github" / "workflows" / "wheels.yml"
+    if not path.exists():
+        pytest.skip("an sdist has no workflows")
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    publish = jobs.pop("publish")
+    assert publish["if"] == "startsWith(github.ref, 'refs/tags/')"
+    assert set(publish["needs"]) == set(jobs)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The check of distributions
 
 
@@ -72,7 +123,7 @@ def write_sdist(folder, names):
 
 
 def test_an_sdist_is_what_git_tracks(names, tmp_path):
-    inside = (names - {".gitignore"}) | {"PKG-INFO"}
+    inside = {name for name in names if name != ".gitignore" and not name.startswith(".github/")} | {"PKG-INFO"}
     complete = {f"focal_boost-1.0/{name}" for name in inside}
     assert not check_dist.check_sdist(write_sdist(tmp_path, complete), "1.0")
     changed = (complete - {"focal_boost-1.0/tests/conftest.py"}) | {"focal_boost-1.0/notes.txt", "elsewhere.py"}
