@@ -115,10 +115,10 @@ def test_a_call_keeps_its_instruction_set():
 BOOSTERS = pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 
 
-def table(n_classes):
+def table(n_classes, n=600):
     rng = np.random.default_rng(n_classes)
-    X = rng.normal(size=(600, 5))
-    return X, (X[:, 0] + rng.normal(size=600) > 1).astype(int) + (n_classes > 2) * (X[:, 1] > 1)
+    X = rng.normal(size=(n, 5))
+    return X, (X[:, 0] + rng.normal(size=n) > 1).astype(int) + (n_classes > 2) * (X[:, 1] > 1)
 
 
 def estimator(library):
@@ -151,8 +151,9 @@ def test_estimators_train_at_once(library, n_classes):
 
 @BOOSTERS
 def test_trainings_share_an_objective(library):
+    """On so many rows that kernels compute in the threads of the booster."""
     module = pytest.importorskip(library)
-    X, y = table(2)
+    X, y = table(2, 15_000)
     loss = BinaryFocalLoss(2.0)
     parts = [np.arange(len(y)) % N_THREADS != i for i in range(N_THREADS)]
     if library == "xgboost":
@@ -161,8 +162,8 @@ def test_trainings_share_an_objective(library):
         objective = FocalObjective(loss, intercept=-1.0)
 
         def train(rows):
-            params = {"max_depth": 3, "nthread": 1, **objective.params}
-            return model_bytes(module.train(params, module.DMatrix(X[rows], y[rows]), 15, obj=objective))
+            params = {"max_depth": 3, "nthread": 2, **objective.params}
+            return model_bytes(module.train(params, module.DMatrix(X[rows], y[rows]), 5, obj=objective))
 
     else:
         from focal_boost.lightgbm import FocalObjective
@@ -170,8 +171,8 @@ def test_trainings_share_an_objective(library):
         objective = FocalObjective(loss, intercept=-1.0)
 
         def train(rows):
-            params = {"num_leaves": 7, "num_threads": 1, "verbosity": -1, **objective.params}
-            booster = module.train(params, module.Dataset(X[rows], y[rows]), 15)
+            params = {"num_leaves": 7, "num_threads": 2, "verbosity": -1, **objective.params}
+            booster = module.train(params, module.Dataset(X[rows], y[rows]), 5)
             return model_bytes(objective.portable(booster))
 
     want = [train(rows) for rows in parts]
