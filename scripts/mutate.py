@@ -35,7 +35,7 @@ TESTS = {
     "lightgbm/": ROOM,
     "lightgbm/estimator": [*ROOM, "test_model_selection"],
     "xgboost/estimator": [*ROOM, "test_model_selection"],
-    "xgboost/objective": [*ROOM, "xgboost/test_rounds", "test_multilabel", "test_dask"],
+    "xgboost/objective": [*ROOM, "xgboost/test_workers", "xgboost/test_rounds", "test_multilabel", "test_dask"],
     "xgboost/onnx": ["test_onnx"],
     "lightgbm/onnx": ["test_onnx"],
     "xgboost/dask": ["test_dask"],
@@ -143,14 +143,15 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=150)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="modules whose names begin so")
+    parser.add_argument("--only", default="", help="places that begin so: losses, xgboost/, lightgbm/dask.py:95")
     parser.add_argument("--timeout", type=int, default=300, help="seconds after which a mutant is dead")
     args = parser.parse_args()
     package = ROOT / "focal_boost"
     files = [package / f"{name}.py" for name in ("losses", "classifier", "model_selection")]
     files += [*sorted((package / "xgboost").glob("*.py")), *sorted((package / "lightgbm").glob("*.py"))]
-    files = [file for file in files if file.relative_to(package).as_posix().startswith(args.only)]
     every = [mutant for file in files for mutant in mutants(file)]
+    every = [mutant for mutant in every if mutant[2].removeprefix("focal_boost/").startswith(args.only)]
+    files = sorted({file for file, *_ in every})
     unchanged = {tuple(tests(file)): (file, file.read_bytes(), f"{file.relative_to(ROOT)} as it is") for file in files}
     drawn = random.Random(args.seed).sample(every, min(args.mutants, len(every)))
     print(f"{len(drawn)} of {len(every)} mutants of {len(files)} files", flush=True)

@@ -343,6 +343,29 @@ def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_se
     assert max(scores) == pytest.approx(roc_auc_score(valid.y, found, sample_weight=valid.weight), rel=1e-12)
 
 
+def test_lightgbm_sets_that_share_half_of_the_training_data_are_not_the_training_set(client, place):
+    """Nor are its features with other labels, or its labels with other features."""
+    table = sorted_by_class(2)
+    X, other, y = (uneven(place, values) for values in (table.X, table.X[:, ::-1].copy(), table.y))
+    model = DaskFocalClassifier(LightGBM.there(n_estimators=4), client=client)
+    model.fit(X, y, eval_set=[(X, 1 - y), (other, y), (X, y)])
+    assert list(model.evals_result_) == ["valid_0", "valid_1", "training"]
+    first, second, training = (log["binary_logloss"][-1] for log in model.evals_result_.values())
+    assert training < second < first
+
+
+def test_lightgbm_sets_without_a_metric_are_no_obstacle(client, place):
+    """As on one machine: there is nothing to report, of a training that goes on from another, too."""
+    table = sorted_by_class(2)
+    X, y = uneven(place, table.X), uneven(place, table.y)
+    model = DaskFocalClassifier(LightGBM.there(n_estimators=3, metric="None"), client=client)
+    plain = model.fit(X, y, eval_set=[(X, y)])
+    assert plain.evals_result_ == {}
+    more = clone(model).fit(X, y, eval_set=[(X, y)], init_model=plain)
+    assert more.evals_result_ == {}
+    assert more.n_rounds_ == 6
+
+
 @each_library
 def test_several_labels_a_row_are_not_promised(library):
     assert not get_tags(DaskFocalClassifier(library.there())).classifier_tags.multi_label

@@ -292,8 +292,10 @@ def test_memory_is_let_go_whatever_ends_the_training(gpu, function):
         "train": lambda: train({**BASE, **objective.params}, dtrain, 9, obj=objective, callbacks=[Stop()]),
         "classifier": lambda: FocalClassifier(inner).fit(table.X, table.y),
     }[function]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         run()
+    # While the error holds what it passed through: nothing waits for the garbage collector.
+    assert caught.traceback
     assert not fake_cupy.registered
 
 
@@ -334,6 +336,15 @@ def test_an_estimator_with_the_objective_computes_on_the_device(gpu):
     objective, table, _, _ = task(2)
     xgb.XGBClassifier(**{**objective.params, "objective": objective}, n_estimators=3, n_jobs=1).fit(table.X, table.y)
     assert gpu.boost == [fake_cupy.Array] * 3
+
+
+def test_whoever_calls_an_objective_without_a_booster_gets_arrays_of_the_processor(gpu):
+    objective, table, _, dtrain = task(2)
+    margins = np.linspace(-2, 2, len(table.y), dtype=np.float32)
+    found = objective(margins, dtrain)
+    assert [type(one) for one in found] == [np.ndarray] * 2
+    expected = objective.loss.gradient_hessian(table.y, margins, table.weight, scale=objective.scale)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_without_cupy_the_processor_computes_and_one_warning_names_the_extra(gpu):
