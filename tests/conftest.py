@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+# Threads of the libraries that wait for others sleep and do not spin: tests run side by side, with more threads than
+# processors. Read when OpenMP is loaded, so set before anything is imported.
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import contextlib
 import functools
 import inspect
 import itertools
-import os
 from importlib.util import find_spec
 
 import fake_cupy

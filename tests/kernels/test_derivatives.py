@@ -397,6 +397,10 @@ def test_limits_of_the_gradient(gamma, link):
 # Difference quotients of the package's own losses
 
 gamma_values = st.sampled_from([0.0, 1e-3, 0.3, 0.5, 1.0, 1.7, 2.0, 3.7, 5.5, 8.0])
+# Compiled kernels tabulate each pair when they first meet it, and keep the tables of some thirty.
+pair_values = st.sampled_from(
+    [(0.0, 0.0), (1.0, 1.0), (1.7, 1.7), (3.7, 3.7), (8.0, 8.0), (0.0, 2.0), (2.0, 1e-3), (0.3, 5.5), (5.5, 0.5)]
+)
 margin_values = st.floats(-15, 15)
 weight_values = st.floats(0.1, 3)
 link_values = st.sampled_from(LINKS)
@@ -416,7 +420,7 @@ def quotient_error(link):
 @given(
     y=st.floats(0, 1),
     z=margin_values,
-    gamma=st.tuples(gamma_values, gamma_values),
+    gamma=pair_values,
     weights=st.tuples(weight_values, weight_values),
     link=link_values,
 )

@@ -31,6 +31,11 @@ links = st.sampled_from(["logit", "focal"])
 # Compiled kernels tabulate a gamma when they first meet it, which takes longer than an example, and keep the tables.
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, *np.random.default_rng(0).uniform(0, 8, 13).tolist()]
 gammas = st.one_of(st.floats(0, 20), st.sampled_from(GAMMAS)) if EXAMPLES else st.sampled_from(GAMMAS)
+# Of two classes they tabulate each pair.
+PAIRS = [(0.5, 4.0), (0.0, 2.0), (1.0, 3.0), (GAMMAS[7], GAMMAS[12])]
+pairs = hnp.arrays(np.float64, 2, elements=gammas, fill=gammas)
+if not EXAMPLES:
+    pairs = st.sampled_from([np.array(pair) for ends in PAIRS for pair in (ends, ends[::-1])])
 class_weights = st.floats(1e-6, 1e6)
 steps = st.one_of(st.none(), st.floats(1e-3, 1e3))
 moderate = st.floats(-15, 15)
@@ -42,7 +47,7 @@ def any_margin(dtype):
 
 def gamma_of(k):
     """One number, or one a class."""
-    return st.one_of(gammas, hnp.arrays(np.float64, k, elements=gammas, fill=gammas))
+    return st.one_of(gammas, pairs if k == 2 else hnp.arrays(np.float64, k, elements=gammas, fill=gammas))
 
 
 def largest(gamma):
