@@ -26,20 +26,23 @@ ROOT = Path(__file__).resolve().parents[1]
 # Values from a real table take long and tell no more; of the compiled kernels one set is enough here.
 SELECTED = ["-m", "not data", "-k", "not (baseline or avx2 or cuda or scikit_learn_checks)"]
 PRELOADED = ["lightgbm", "pandas", "polars", "pytest", "sklearn.ensemble", "xgboost"]
-ROOM = ["test_adapter", "test_objectives", "test_classifier", "test_continue", "test_bad_input", "test_model_file"]
+CLASSIFIER = ["test_classifier", "test_classifier_parameters", "test_classifier_fit", "test_classifier_sklearn"]
+SEARCH = ["test_model_selection", "test_model_selection_sklearn"]
+DASK = ["test_dask", "test_dask_training"]
+ROOM = ["test_adapter", "test_objectives", *CLASSIFIER, "test_continue", "test_bad_input", "test_model_file"]
 TESTS = {
     "losses": ["test_loss_parameters", "test_losses", "test_loss_arrays", "test_multilabel", "test_package"],
-    "classifier": ["test_classifier", "test_bad_input", "test_ecosystem", "test_model_file"],
-    "model_selection": ["test_model_selection"],
+    "classifier": [*CLASSIFIER, "test_bad_input", "test_ecosystem", "test_model_file"],
+    "model_selection": SEARCH,
     "xgboost/": [*ROOM, "xgboost/test_rounds", "test_multilabel"],
     "lightgbm/": ROOM,
-    "lightgbm/estimator": [*ROOM, "test_model_selection"],
-    "xgboost/estimator": [*ROOM, "test_model_selection"],
-    "xgboost/objective": [*ROOM, "xgboost/test_workers", "xgboost/test_rounds", "test_multilabel", "test_dask"],
+    "lightgbm/estimator": [*ROOM, *SEARCH],
+    "xgboost/estimator": [*ROOM, *SEARCH],
+    "xgboost/objective": [*ROOM, "xgboost/test_workers", "xgboost/test_rounds", "test_multilabel", *DASK],
     "xgboost/onnx": ["test_onnx"],
     "lightgbm/onnx": ["test_onnx"],
-    "xgboost/dask": ["test_dask"],
-    "lightgbm/dask": ["test_dask"],
+    "xgboost/dask": DASK,
+    "lightgbm/dask": DASK,
 }
 COMPARISONS = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
 COMPARISONS |= {ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in"}

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import warnings
 from importlib.util import find_spec
 
 import fake_cupy
@@ -140,3 +141,38 @@ def device(request):
     """Each sort of device in turn: its kernels, with CuPy (or what stands for it) as ``arrays``."""
     with cuda_kernels(request.param) as module:
         yield module
+
+
+@pytest.fixture(scope="session")
+def client():
+    """A Dask cluster of two processes, one for all tests: a start takes seconds."""
+    import dask
+    import distributed
+    from clusters import PLACEMENT, start_cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dask's own, of ports
+        with dask.config.set(PLACEMENT):
+            cluster = start_cluster()
+        with cluster, distributed.Client(cluster) as client:
+            yield client
+
+
+@pytest.fixture
+def place(client):
+    """Put rows on workers: ``place([(array, worker), ...])`` gives a Dask array of these chunks."""
+    import dask.array as da
+
+    workers = sorted(client.scheduler_info()["workers"])
+    kept = []
+
+    def build(chunks):
+        futures = [client.scatter(chunk, workers=[workers[worker]], hash=False) for chunk, worker in chunks]
+        kept.extend(futures)
+        arrays = [
+            da.from_delayed(future, chunk.shape, chunk.dtype)
+            for future, (chunk, _) in zip(futures, chunks, strict=True)
+        ]
+        return da.concatenate(arrays)
+
+    return build

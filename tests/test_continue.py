@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from classifiers import LOG_LOSS, each_booster, each_task, lightgbm, quiet, xgboost
 from libraries import make_loss
 from sklearn.metrics import log_loss
 from tables import draw
-from test_classifier import LOG_LOSS, each_booster, each_task, lightgbm, quiet, xgboost
 
 import focal_boost.lightgbm
 import focal_boost.xgboost

@@ -6,8 +6,8 @@ import joblib
 import numpy as np
 import pytest
 import xgboost as xgb
+from classifiers import each_booster, each_estimator, each_task, forest, lightgbm
 from tables import draw
-from test_classifier import each_booster, each_estimator, each_task, forest, lightgbm
 
 from focal_boost import FocalClassifier
 from focal_boost._saving import TRUSTED

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import skops.io
 import xgboost as xgb
+from classifiers import each_booster, each_estimator, each_task, forest, lightgbm, quiet, xgboost
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
@@ -27,7 +28,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 from tables import draw
-from test_classifier import each_booster, each_estimator, each_task, forest, lightgbm, quiet, xgboost
 
 import focal_boost
 from focal_boost import FocalClassifier, FocalClassifierCV, _saving

@@ -6,12 +6,12 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 import xgboost as xgb
+from classifiers import each_booster, each_estimator, each_task, lightgbm, xgboost
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tables import draw
-from test_classifier import each_booster, each_estimator, each_task, lightgbm, xgboost
 
 from focal_boost import FocalClassifier, FocalClassifierCV
 

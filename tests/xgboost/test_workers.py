@@ -1,6 +1,6 @@
 """Means over the rows of all workers, with the other workers played by hand: their sums are added to those sent.
 
-`test_dask.py` has real ones. Here are the shares of rows that chance gives none of them: no rows, and little weight.
+`test_dask_training.py` has real ones. Here are shares of rows that chance gives none of them: no rows, little weight.
 """
 
 from __future__ import annotations
