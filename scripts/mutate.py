@@ -158,6 +158,8 @@ def main() -> None:
     unchanged = {tuple(tests(file)): (file, file.read_bytes(), f"{file.relative_to(ROOT)} as it is") for file in files}
     drawn = random.Random(args.seed).sample(every, min(args.mutants, len(every)))
     print(f"{len(drawn)} of {len(every)} mutants of {len(files)} files", flush=True)
+    # As in tests/conftest.py, which comes too late for what is imported here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for name in PRELOADED:
         importlib.import_module(name)
 

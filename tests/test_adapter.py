@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import subprocess
 import sys
 
+import fresh
 import numpy as np
 import pytest
 from libraries import LIBRARIES as UNDER_TEST
@@ -105,7 +105,7 @@ def test_estimator_of_no_library():
 
 def test_the_seam_imports_no_library():
     script = "import sys, focal_boost._adapter as seam; assert not set(seam.LIBRARIES) & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True)
+    fresh.run(script)
 
 
 def test_nothing_outside_the_rooms_asks_for_a_library():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
-import textwrap
 
+import fresh
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
@@ -251,7 +249,7 @@ def test_local_model_runs_without_dask(fitted, tmp_path):
         np.testing.assert_array_equal(model.predict_proba(pd.read_pickle("frame.pkl")), np.load("proba.npy"))
         assert model.predict(pd.read_pickle("frame.pkl"))[0] in ["a", "b", "c"]
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=tmp_path)
+    fresh.run(script, imported=fresh.BOOSTERS, cwd=tmp_path)
 
 
 #

@@ -274,26 +274,32 @@ def die_in_lightgbm(env):
 die_in_lightgbm.before_iteration = True  # those that come after a round are called by the client
 
 
+@pytest.fixture(scope="module")
+def mortal():
+    """A cluster of its own: where a worker has died, another starts."""
+    with start_cluster() as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
 @each_library
-def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(library):
+def test_a_killed_worker_ends_training_as_it_does_for_the_built_in_objective(mortal, library):
     table = draw(800)
     callbacks = {} if library is XGBoost else {"callbacks": [die_in_lightgbm]}
     # LightGBM's survivor may wait for the dead one, two hours if it is not told otherwise; these are minutes.
     own = {"callbacks": [Die()]} if library is XGBoost else {"time_out": 1}
     endings = []
-    with start_cluster() as cluster, distributed.Client(cluster) as client:
-        for focal in (False, True):
-            client.wait_for_workers(2, timeout=60)
-            # So many chunks that either worker gets some of them.
-            X, y = da.from_array(table.X, chunks=(50, 8)), da.from_array(table.y, chunks=50)
-            model = library.there(n_estimators=3000, **own)
-            model.client = client
-            options = library.quiet(**callbacks)
-            if focal:
-                model = DaskFocalClassifier(model, client=client)
-            with pytest.raises(library.error) as error:
-                model.fit(X, y, **options)
-            endings.append(error.value)
-            assert client.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
+    for focal in (False, True):
+        mortal.wait_for_workers(2, timeout=60)
+        # So many chunks that either worker gets some of them.
+        X, y = da.from_array(table.X, chunks=(50, 8)), da.from_array(table.y, chunks=50)
+        model = library.there(n_estimators=3000, **own)
+        model.client = mortal
+        options = library.quiet(**callbacks)
+        if focal:
+            model = DaskFocalClassifier(model, client=mortal)
+        with pytest.raises(library.error) as error:
+            model.fit(X, y, **options)
+        endings.append(error.value)
+        assert mortal.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
     assert type(endings[0]) is type(endings[1])
     assert "Workers left the cluster during training" in endings[1].__notes__[0]

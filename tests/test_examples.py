@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import re
 import shutil
@@ -10,7 +11,9 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
+import fresh
 import numpy as np
 import pytest
 
@@ -24,13 +27,22 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+def in_fork(command, check):
+    """`subprocess.run` of a program of Python, quicker: one test has the starts that this one spares the others."""
+    executable, option, program, *arguments = command
+    assert (executable, option, check) == (sys.executable, "-c", True)
+    return fresh.run(program, *arguments, imported=fresh.BOOSTERS)
+
+
 @pytest.fixture
 def load(monkeypatch):
     """Import an example as if it were run as a script, with few rounds on one thread."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
-    def load_one(name):
+    def load_one(name, start=False):
         module = importlib.import_module(name)
+        if "_elsewhere" in sys.modules and not start:
+            monkeypatch.setattr(sys.modules["_elsewhere"], "subprocess", SimpleNamespace(run=in_fork))
         for settings, threads in (("SETTINGS", "n_jobs"), ("XGBOOST", "nthread"), ("LIGHTGBM", "num_threads")):
             if hasattr(module, settings):
                 monkeypatch.setitem(getattr(module, settings), threads, 1)
@@ -108,7 +120,7 @@ def numbers(out, library):
 
 
 def test_fraud_detection(load, tmp_path, capsys):
-    load("fraud_detection").main(["--payments", "60000", "--output", str(tmp_path / "new" / "demo")])
+    load("fraud_detection", start=True).main(["--payments", "60000", "--output", str(tmp_path / "new" / "demo")])
     out = capsys.readouterr().out
     check_report(out, tmp_path / "new" / "demo", {"lightgbm": "model.txt", "xgboost": "model.json"})
     assert "Trained on days 30 to 75, stopped early on 83 to 92, judged on 100 to 129; 7 days between" in out
@@ -239,8 +251,14 @@ def test_native_api(load, tmp_path, capsys):
     assert (tmp_path / "lightgbm.txt").exists()
 
 
-def test_larger_than_memory(load, capsys):
-    load("larger_than_memory").main(["--rows", "12000"])
+def test_larger_than_memory(load, monkeypatch, capsys):
+    module = load("larger_than_memory")
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        # Processes as fresh as those that are spawned, but for what is imported.
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["focal_boost.lightgbm", "focal_boost.xgboost"])
+        monkeypatch.setattr(module, "get_context", lambda method: server)
+    module.main(["--rows", "12000"])
     out = capsys.readouterr().out
     assert "12,000 rows, 20 columns, 1.0 MB of features" in out
     ways = {line.split()[0]: line.split()[1:] for line in out.splitlines() if " MB " in line and "rows" not in line}

@@ -8,12 +8,11 @@ import json
 import os
 import pickle
 import random
-import subprocess
 import sys
-import textwrap
 import warnings
 import zipfile
 
+import fresh
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
@@ -313,7 +312,7 @@ def test_the_boosters_own_file_carries_the_probabilities(make, n_classes, tmp_pa
         {found}
         numpy.save("p.npy", p)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=tmp_path)
+    fresh.run(script, imported=fresh.BOOSTERS, cwd=tmp_path)
     proba = np.load(tmp_path / "p.npy")
     expected = model.predict_proba(table.X)
     # XGBoost subtracts from 1 in single precision.

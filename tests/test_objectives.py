@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import warnings
 
+import fresh
 import lightgbm as lgb
 import numpy as np
 import pytest
@@ -513,7 +512,7 @@ def test_importing_the_room_changes_nothing_in_lightgbm():
         "import lightgbm; before = dict(vars(lightgbm.Booster)); import focal_boost.lightgbm;"
         "assert dict(vars(lightgbm.Booster)) == before"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    fresh.run(script, imported=fresh.BOOSTERS)
 
 
 def test_labels_and_weights_set_in_a_lightgbm_dataset_are_seen():

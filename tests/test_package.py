@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
+import fresh
 import numpy as np
 import pytest
 
@@ -30,9 +27,7 @@ def test_public_names():
 def test_importing_the_package_imports_no_optional_library():
     optional = ["xgboost", "lightgbm", "cupy", "dask"]
     code = f"import sys, focal_boost; print([name for name in {optional} if name in sys.modules])"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == "[]"
+    assert fresh.run(code).stdout.strip() == "[]"
 
 
 def test_numpy_kernels_warn_once_on_large_data():
@@ -49,9 +44,7 @@ with warnings.catch_warnings(record=True) as caught:
     loss.gradient_hessian(z[:10], z[:10])
 print([str(w.message) for w in caught])
 """
-    environment = {name: value for name, value in os.environ.items() if name != "FOCAL_BOOST_KERNELS"}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = fresh.run(code, without=["FOCAL_BOOST_KERNELS"])
     assert done.stdout.count("install it again where a C++ compiler is found") == 1
 
 

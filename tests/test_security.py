@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
+import fresh
 import pytest
 
 import focal_boost
@@ -62,8 +60,5 @@ def test_training_saving_and_loading_open_no_socket_and_start_no_process(library
         assert not events
         print("done")
     """
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    result = fresh.run(script, imported=fresh.BOOSTERS)
     assert result.stdout.endswith("done\n")

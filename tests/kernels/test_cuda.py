@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import fake_cupy
+import fresh
 import numpy as np
 import pytest
 
@@ -358,7 +358,7 @@ def test_device_arrays_without_cupy_name_the_extra(monkeypatch):
 
 def test_importing_the_package_imports_no_cupy():
     script = "import sys, focal_boost, focal_boost.xgboost; assert 'cupy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)
+    fresh.run(script, imported=fresh.BOOSTERS)
 
 
 @pytest.fixture(scope="module")

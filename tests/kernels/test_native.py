@@ -9,12 +9,11 @@ import ctypes
 import importlib
 import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import fresh
 import numpy as np
 import pytest
 
@@ -416,32 +415,26 @@ def test_joblib(backend):
         np.testing.assert_array_equal(got, want)
 
 
-def run_python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-
-
 SHOW = "import focal_boost; print(focal_boost.show_config(mode='dicts'))"
 
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_environment_chooses_the_instruction_set(name):
-    result = run_python(SHOW, FOCAL_BOOST_DISPATCH=name)
+    result = fresh.run(SHOW, FOCAL_BOOST_DISPATCH=name)
     assert f"'dispatch': '{name}'" in result.stdout, result.stderr
 
 
 def test_environment_names_an_unknown_instruction_set():
-    result = run_python(SHOW, FOCAL_BOOST_DISPATCH="mmx")
+    result = fresh.run(SHOW, check=False, FOCAL_BOOST_DISPATCH="mmx")
     assert result.returncode != 0
     assert "FOCAL_BOOST_DISPATCH='mmx'" in result.stderr
     assert "baseline" in result.stderr
 
 
 def test_environment_chooses_the_kernels():
-    assert "'kernels': 'numpy'" in run_python(SHOW, FOCAL_BOOST_KERNELS="numpy").stdout
-    assert "'kernels': 'native'" in run_python(SHOW, FOCAL_BOOST_KERNELS="native").stdout
-    assert "FOCAL_BOOST_KERNELS='cython'" in run_python(SHOW, FOCAL_BOOST_KERNELS="cython").stderr
+    assert "'kernels': 'numpy'" in fresh.run(SHOW, FOCAL_BOOST_KERNELS="numpy").stdout
+    assert "'kernels': 'native'" in fresh.run(SHOW, FOCAL_BOOST_KERNELS="native").stdout
+    assert "FOCAL_BOOST_KERNELS='cython'" in fresh.run(SHOW, check=False, FOCAL_BOOST_KERNELS="cython").stderr
 
 
 def test_show_config(capsys):

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
-import subprocess
 import sys
-import textwrap
 import threading
 import warnings
 from types import SimpleNamespace
 
 import fake_cupy
+import fresh
 import numpy as np
 import pandas as pd
 import pytest
@@ -426,8 +424,7 @@ def test_a_gpu_that_is_not_there_means_the_processor_and_no_cupy():
         assert all("focal_boost" not in str(w.message) for w in caught), [str(w.message) for w in caught]
         assert "cupy" not in sys.modules
     """
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=hidden)
+    fresh.run(script, imported=fresh.BOOSTERS, CUDA_VISIBLE_DEVICES="")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
