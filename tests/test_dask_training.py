@@ -274,9 +274,9 @@ def die_in_lightgbm(env):
 die_in_lightgbm.before_iteration = True  # those that come after a round are called by the client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def mortal():
-    """A cluster of its own: where a worker has died, another starts."""
+    """A cluster of its own, whose workers die."""
     with start_cluster() as cluster, distributed.Client(cluster) as client:
         yield client
 
