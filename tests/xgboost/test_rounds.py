@@ -297,6 +297,24 @@ def test_memory_is_let_go_whatever_ends_the_training(gpu, function):
     assert not fake_cupy.registered
 
 
+def test_memory_is_let_go_before_the_users_callbacks_see_the_end(gpu):
+    objective, _table, _valid, dtrain = task(2)
+    held = []
+
+    class Look(xgb.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            held.append(len(fake_cupy.registered))
+            return False
+
+        def after_training(self, model):
+            held.append(len(fake_cupy.registered))
+            assert "update" not in vars(model)
+            return model
+
+    train({**BASE, **objective.params}, dtrain, 3, obj=objective, callbacks=[Look()])
+    assert held == [1, 1, 1, 0]
+
+
 def test_a_driver_that_registers_nothing_is_no_obstacle(gpu, monkeypatch):
     objective, _table, _valid, dtrain = task(2)
 
