@@ -12,7 +12,7 @@ from focal_boost.classifier import FocalClassifier
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 from focal_boost.model_selection import FocalClassifierCV
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BinaryFocalLoss",
