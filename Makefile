@@ -81,7 +81,8 @@ dist-check: dist
 	build/dist-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl 'pytest>=8' 'hypothesis>=6.100' 'mpmath>=1.3'
 	# From a folder without the sources, which would hide what is installed.
 	cd build/dist-venv && FOCAL_BOOST_KERNELS=native bin/python -I -m pytest -q -c ../dist-src/pyproject.toml \
-		--rootdir ../dist-src ../dist-src/tests/kernels/test_native.py ../dist-src/tests/kernels/test_derivatives.py
+		--rootdir ../dist-src ../dist-src/tests/kernels/test_native.py ../dist-src/tests/kernels/test_threads.py \
+		../dist-src/tests/kernels/test_derivatives.py
 
 $(DIST_VENV)/dist.stamp: scripts/requirements-dist.txt
 	$(PYTHON) -m venv $(DIST_VENV)
