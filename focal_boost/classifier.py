@@ -353,9 +353,12 @@ class FocalClassifier(ClassifierMixin, Saved):
         -------
         float
         """
-        predicted = on_host(self.predict(X))
-        labels = on_host(y) if isinstance(self.classes_, list) else class_labels(on_host(y))
-        return float(accuracy_score(labels, predicted, sample_weight=on_host(sample_weight)))
+        return self._accuracy(*(on_host(one) for one in (self.predict(X), y, sample_weight)))
+
+    def _accuracy(self, predicted: Any, y: Any, sample_weight: Any) -> float:
+        """Share of rows whose label was predicted, of arrays in host memory."""
+        labels = y if isinstance(self.classes_, list) else class_labels(y)
+        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
     @property
     def feature_importances_(self) -> AnyArray:

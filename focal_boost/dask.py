@@ -270,6 +270,21 @@ class DaskFocalClassifier(FocalClassifier):
             return super().predict(X, **predict_params)
         return self._answer(X, "predict", predict_params)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows whose most probable label is theirs, by weight; labels and predictions are brought here.
+
+        Parameters
+        ----------
+        X : dask.array.Array, dask.dataframe.DataFrame, or what `FocalClassifier` takes, of shape (n, n_features)
+        y : dask.array.Array, dask.dataframe.Series, or array-like, of shape (n,)
+        sample_weight : the same of shape (n,), default=None
+
+        Returns
+        -------
+        float
+        """
+        return self._accuracy(*dask.compute(self.predict(X), y, sample_weight))
+
     def to_local(self) -> FocalClassifier:
         """Return the fitted model as an ordinary FocalClassifier, which runs and unpickles without Dask.
 
