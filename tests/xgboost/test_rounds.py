@@ -399,9 +399,10 @@ def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monk
     assert set(gpu.boost) == {np.ndarray}
 
 
-def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch):
+@pytest.mark.parametrize(("device", "ordinal"), [("cuda:1", 1), ("cuda", 0)], ids=["second", "first"])
+def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch, device, ordinal):
     objective, _table, _, dtrain = task(2)
-    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:1")
+    monkeypatch.setattr(rounds, "_device", lambda booster: device)
     entered = []
 
     class Device(contextlib.nullcontext):
@@ -411,7 +412,7 @@ def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch):
     monkeypatch.setattr(kernels.for_gpu().arrays.cuda, "Device", Device)
     both({}, objective, dtrain, 3)
     assert len(entered) >= 6
-    assert set(entered) == {1}
+    assert set(entered) == {ordinal}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
