@@ -5,6 +5,7 @@ With an interpreter lock they meet where it is let go, in kernels and boosters; 
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -121,8 +122,14 @@ def table(n_classes, n=600):
     return X, (X[:, 0] + rng.normal(size=n) > 1).astype(int) + (n_classes > 2) * (X[:, 1] > 1)
 
 
+def load(library):
+    """The library; where it is not installed, the folder of tests that has its name is no substitute."""
+    pytest.importorskip(f"{library}.sklearn")
+    return importlib.import_module(library)
+
+
 def estimator(library):
-    module = pytest.importorskip(library)
+    module = load(library)
     if library == "xgboost":
         return module.XGBClassifier(n_estimators=15, max_depth=3, n_jobs=1)
     return module.LGBMClassifier(n_estimators=15, num_leaves=7, n_jobs=1, verbosity=-1)
@@ -152,7 +159,7 @@ def test_estimators_train_at_once(library, n_classes):
 @BOOSTERS
 def test_trainings_share_an_objective(library):
     """On so many rows that kernels compute in the threads of the booster."""
-    module = pytest.importorskip(library)
+    module = load(library)
     X, y = table(2, 15_000)
     loss = BinaryFocalLoss(2.0)
     parts = [np.arange(len(y)) % N_THREADS != i for i in range(N_THREADS)]
