@@ -520,32 +520,50 @@ def reliability_curves(folder: Path, bins: int = 10) -> dict[str, dict[str, tupl
 # The run
 
 
-def recorded() -> list[dict[str, str]]:
-    if not TABLE.exists():
+def data_folder() -> Path:
+    """Folder of the evaluation tables; without one the program ends."""
+    folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
+    if not (folder / "index.json").exists():
+        sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
+    return folder
+
+
+def recorded(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
         return []
-    with TABLE.open(newline="") as file:
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def append(row: dict[str, Any]) -> None:
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
+def append(row: dict[str, Any], path: Path) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
 
 
-def tasks_to_run(options: argparse.Namespace, tables: dict[str, dict[str, Any]]) -> list[Task]:
-    done = {(row["table"], row["library"], int(row["seed"]), row["contender"]) for row in recorded()}
+def train(tasks: list[Task], folder: Path, jobs: int, path: Path) -> None:
+    """All trainings that the CSV does not have."""
+    from tqdm import tqdm
+
+    done = {(row["table"], row["library"], int(row["seed"]), row["contender"]) for row in recorded(path)}
+    left = [task for task in tasks if (task.table, task.library, task.seed, task.contender) not in done]
+    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(left), unit="training") as bar:
+        for future in as_completed([pool.submit(run, task, folder) for task in left]):
+            append(future.result(), path)
+            bar.update()
+
+
+def wanted_tasks(options: argparse.Namespace, tables: dict[str, dict[str, Any]]) -> list[Task]:
     tasks = []
     for seed in range(options.seeds):
         for table, entry in tables.items():
             max_rows = options.large_rows if table in LARGE else options.max_rows
             for library in options.libraries:
                 for name in contenders(library, entry["n_classes"]):
-                    wanted = name in options.contenders if options.contenders else name in _quality_report.MAIN
-                    if wanted and (table, library, seed, name) not in done:
+                    if name in (options.contenders or _quality_report.MAIN):
                         tasks.append(Task(table, library, seed, name, max_rows))
     return tasks
 
@@ -563,24 +581,15 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--table", type=Path, default=TABLE, help="the CSV")
     options = parser.parse_args()
-    globals()["TABLE"] = options.table
-    folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
     if not options.report:
-        from tqdm import tqdm
-
-        if not (folder / "index.json").exists():
-            sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
+        folder = data_folder()
         tables = score_tables(folder)
         if options.tables:
             tables = {name: tables[name] for name in options.tables}
-        tasks = tasks_to_run(options, tables)
-        with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=len(tasks), unit="training") as bar:
-            for future in as_completed([pool.submit(run, task, folder) for task in tasks]):
-                append(future.result())
-                bar.update()
+        train(wanted_tasks(options, tables), folder, options.jobs, options.table)
     if options.pictures:
-        _quality_report.reliability_picture(reliability_curves(folder), RESULTS / "quality_reliability.png")
-    print(_quality_report.write(recorded()))
+        _quality_report.reliability_picture(reliability_curves(data_folder()), RESULTS / "quality_reliability.png")
+    print(_quality_report.write(recorded(options.table)))
 
 
 if __name__ == "__main__":

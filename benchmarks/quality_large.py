@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +38,16 @@ def large_tables(folder: Path) -> dict[str, dict[str, Any]]:
     return dict(sorted(chosen.items(), key=lambda item: item[1]["n"]))
 
 
-def train(folder: Path, seeds: int, jobs: int) -> None:
-    """All trainings that the CSV does not have."""
-    from tqdm import tqdm
-
-    tables = large_tables(folder)
-    done = {(row["table"], row["library"], int(row["seed"]), row["contender"]) for row in quality.recorded()}
-    tasks = [
+def wanted_tasks(folder: Path, seeds: int) -> list[quality.Task]:
+    """Every contender on every table."""
+    return [
         quality.Task(table, library, seed, name, entry["n"])
         for seed in range(seeds)
-        for table, entry in tables.items()
+        for table, entry in large_tables(folder).items()
         for library in LIBRARY_NAMES
         if library != "catboost"
         for name in (BASE, STABLE_BASE, *CONTENDERS)
-        if (table, library, seed, name) not in done
     ]
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(tasks), unit="training") as bar:
-        for future in as_completed([pool.submit(quality.run, task, folder) for task in tasks]):
-            quality.append(future.result())
-            bar.update()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -174,13 +163,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
-    quality.TABLE = TABLE
     if not options.report:
-        folder = Path(os.environ.get("FOCAL_BOOST_DATA", ""))
-        if not (folder / "index.json").exists():
-            sys.exit("set FOCAL_BOOST_DATA to the folder that holds the tables and their index.json")
-        train(folder, options.seeds, options.jobs)
-    write(quality.recorded())
+        folder = quality.data_folder()
+        quality.train(wanted_tasks(folder, options.seeds), folder, options.jobs, TABLE)
+    write(quality.recorded(TABLE))
 
 
 if __name__ == "__main__":

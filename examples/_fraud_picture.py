@@ -73,7 +73,7 @@ def draw_sum(axes: Any, judged: Any, budget: int, cost: float, when: str) -> Non
         axes.axhline(0, color="black", linewidth=1)
     axes.set(xlabel=when)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", framealpha=1)
+    axes.legend(loc="best", framealpha=1)
 
 
 def draw_reliability(axes: Any, judged: Any) -> None:

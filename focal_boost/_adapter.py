@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from focal_boost._checks import check_n_threads
+from focal_boost._checks import check_n_threads, kind_of, package_of
 from focal_boost._typing import AnyArray, FloatArray
 from focal_boost.losses import BinaryFocalLoss, MulticlassFocalLoss
 
@@ -99,8 +99,8 @@ class Objective(abc.ABC):
 
     # The library's own table of features and labels, which its native interface hands over in the place of labels.
     _data_class: ClassVar[Any]
-    # For kernels that compute in the library's threads, see `team_of`.
-    _team: ClassVar[int]
+    # For kernels that compute in the library's threads, see `team_of`; 0: in their own.
+    _team: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Objective(abc.ABC):
     def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, int | None]:
         """Labels, margins, weights and threads from either convention of calling."""
         if not isinstance(y_pred, self._data_class):
-            if (root := type(y_pred).__module__.partition(".")[0]) in LIBRARIES:
+            if (root := package_of(y_pred)) in LIBRARIES:
                 raise TypeError(
                     f"this objective was given a {type(y_pred).__name__}, which is another library's: pass "
                     f"focal_boost.{root}.FocalObjective(loss) as the objective there"
@@ -271,12 +271,16 @@ class Adapter(abc.ABC):
         """Refuse data frames that the library does not take and would not say so of before it trains."""
 
     def check_device_table(self, X: Any, name: str) -> None:
-        """Refuse a table in the memory of a GPU that the library cannot train on."""
-        raise TypeError(
-            f"{name} is a {type(X).__module__.partition('.')[0]}.{type(X).__qualname__} in the memory of a GPU, but "
-            f"{self.title} reads host memory, wherever it trains: pass {name}.get() of CuPy, .to_pandas() of cuDF, "
-            ".cpu().numpy() of PyTorch"
-        )
+        """Refuse a table in the memory of a GPU if the library cannot train on it."""
+        if reason := self._no_device_tables():
+            raise TypeError(
+                f"{name} is a {kind_of(X)} in the memory of a GPU, but {reason} {name}.get() of CuPy, .to_pandas() of "
+                "cuDF, .cpu().numpy() of PyTorch"
+            )
+
+    def _no_device_tables(self) -> str | None:
+        """Say why the library does not train on tables in the memory of a GPU, if it does not, and to pass others."""
+        return f"{self.title} reads host memory, wherever it trains: pass"
 
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> Any:
         """Booster of a model to continue, of a focal loss or of the library's own log loss."""

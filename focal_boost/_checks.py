@@ -295,9 +295,19 @@ def _shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
 _DROP = "rows without a label teach nothing: drop them"
 
 
+def package_of(value: Any) -> str:
+    """Name of the package that a value's type is from."""
+    return type(value).__module__.partition(".")[0]
+
+
+def kind_of(value: Any) -> str:
+    """Type of a value as its users write it, whatever module it is in."""
+    return f"{package_of(value)}.{type(value).__qualname__}"
+
+
 def is_on_gpu(values: Any) -> bool:
     """Whether a table or an array is in the memory of a GPU."""
-    return type(values).__module__.partition(".")[0] == "cudf" or is_device_array(values)
+    return package_of(values) == "cudf" or is_device_array(values)
 
 
 def on_host(values: Any) -> Any:
@@ -313,8 +323,7 @@ def on_host(values: Any) -> Any:
 def check_readable(values: Any, name: str) -> None:
     """Refuse what NumPy would misread or could not read: masked values, and data not there yet."""
     check_no_mask(values, name)
-    root = type(values).__module__.partition(".")[0]
-    kind = f"{root}.{type(values).__qualname__}"
+    root, kind = package_of(values), kind_of(values)
     ways_out = {"LazyFrame": ".collect()", "RecordBatchReader": ".read_all()"}
     if root == "dask":
         ways_out = {type(values).__qualname__: ".compute(), or use focal_boost.dask.DaskFocalClassifier"}
@@ -406,15 +415,17 @@ def classes_and_codes(y: Any) -> tuple[np.ndarray | list[np.ndarray], np.ndarray
 
     Where y has columns of 0 and 1, they are the codes, of shape (n, K), and there are classes for each.
     """
-    y = on_host(y)
-    indicator = _indicator(y, "y")
-    if indicator is None:
-        classes, codes = np.unique(class_labels(y), return_inverse=True)
-        check_several(classes)
-        return classes, codes
-    classes = np.unique(indicator)
+    labels = row_labels(y, "y")
+    classes = np.unique(labels)
     check_several(classes)
-    return [classes] * indicator.shape[1], indicator
+    return (classes, np.searchsorted(classes, labels)) if labels.ndim == 1 else ([classes] * labels.shape[1], labels)
+
+
+def row_labels(y: Any, name: str) -> np.ndarray:
+    """Labels in host memory: of any kind, shape (n,), or several a row as 0 and 1, shape (n, K)."""
+    y = on_host(y)
+    indicator = _indicator(y, name)
+    return class_labels(y, name) if indicator is None else indicator
 
 
 def _indicator(y: Any, name: str) -> np.ndarray | None:
@@ -535,10 +546,7 @@ def _zipped(eval_X: Any, eval_y: Any) -> list[tuple[Any, Any]]:
 
 def eval_labels(y: Any, shape: tuple[int, ...], i: int) -> np.ndarray:
     """Labels of evaluation set `i`, as many columns as those of training, of this shape, have."""
-    y = on_host(y)
-    labels = _indicator(y, f"y of eval_set[{i}]")
-    if labels is None:
-        labels = class_labels(y, f"y of eval_set[{i}]")
+    labels = row_labels(y, f"y of eval_set[{i}]")
     if labels.shape[1:] != shape[1:]:
         raise ValueError(
             f"the labels of eval_set[{i}] have shape {labels.shape}, but y has shape {shape}: pass the same columns"

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import _safe_indexing, check_array
 
-from focal_boost._checks import check_readable, is_missing, is_on_gpu
+from focal_boost._checks import check_readable, is_missing, is_on_gpu, kind_of, package_of
 from focal_boost.kernels import for_gpu, is_device_array
 
 __all__ = ["check_columns", "feature_table", "rows_of"]
@@ -20,7 +20,7 @@ def feature_table(X: Any, name: str, estimator: Any) -> Any:
     What is in the memory of a GPU stays there: frames of cuDF as they are, all else as an array of CuPy that shares it.
     """
     check_readable(X, name)
-    kind = f"{type(X).__module__.partition('.')[0]}.{type(X).__qualname__}"
+    kind = kind_of(X)
     if (hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__")) and len(getattr(X, "shape", ())) == 2:
         if not all(X.shape):
             what, wanted = ("feature(s)", "column") if X.shape[0] else ("sample(s)", "row")
@@ -83,7 +83,7 @@ def _column_kinds(X: Any) -> list[tuple[Any, Any, str | None]]:
     """Name, dtype and kind of each column, None where no library takes it. Of other data frames nothing is known."""
     if hasattr(X, "iloc"):  # pandas
         return [(name, dtype, _pandas_kind(dtype)) for name, dtype in X.dtypes.items()]
-    module = type(X).__module__.partition(".")[0]
+    module = package_of(X)
     if module == "polars":
         columns = list(X.collect_schema().items())
     elif module == "pyarrow":

@@ -25,12 +25,13 @@ from focal_boost._checks import (
     by_position,
     check_known,
     check_start_margins,
-    class_labels,
     classes_and_codes,
     eval_labels,
     eval_pairs,
     is_on_gpu,
     on_host,
+    package_of,
+    row_labels,
     row_weights,
 )
 from focal_boost._features import feature_table
@@ -353,12 +354,11 @@ class FocalClassifier(ClassifierMixin, Saved):
         -------
         float
         """
-        return self._accuracy(*(on_host(one) for one in (self.predict(X), y, sample_weight)))
+        return self._accuracy(self.predict(X), y, sample_weight)
 
     def _accuracy(self, predicted: Any, y: Any, sample_weight: Any) -> float:
-        """Share of rows whose label was predicted, of arrays in host memory."""
-        labels = y if isinstance(self.classes_, list) else class_labels(y)
-        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+        labels = row_labels(y, "y")
+        return float(accuracy_score(labels, on_host(predicted), sample_weight=on_host(sample_weight)))
 
     @property
     def feature_importances_(self) -> AnyArray:
@@ -523,7 +523,7 @@ def _shared(own: Any, copied: Any) -> Any:
     """A user's object in place of its copy, which would keep what it collects; those of a library start afresh."""
     if isinstance(own, (list, tuple)):
         return [_shared(*pair) for pair in zip(own, copied, strict=True)]
-    return copied if type(own).__module__.partition(".")[0] in LIBRARIES else own
+    return copied if package_of(own) in LIBRARIES else own
 
 
 def _check_same(what: str, earlier: Any, now: Any, name: str) -> None:

@@ -58,9 +58,7 @@ def is_device_array(x: Any) -> bool:
         return True
     try:
         return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA
-    except (
-        Exception
-    ):  # what cannot be exchanged by DLPack, as an Arrow array of strings, says so here, each in its own way
+    except Exception:  # what DLPack cannot take, such as strings of Arrow, says so here, each library in its own way
         return False
 
 

@@ -87,14 +87,16 @@ Index thread_count(Index elements, long requested, Team team) {
     return std::max<Index>(1, std::min(wanted, elements / kElementsPerThread));
 }
 
+/// Elements of a row: margins, or the one of the binary loss.
+Index width(const Task& task) { return task.binary ? 1 : std::max<Index>(1, task.n_classes); }
+
 /// Rows that several threads take in chunks. Threads share it with the caller, who does not wait for those that come
 /// late: they find nothing left, and touch nothing else.
 class Job {
 public:
     Job(const Task& task, Index threads)
-        : task_(task), width_(task.binary ? 1 : std::max<Index>(1, task.n_classes)),
-          scratch_size_(task.binary ? 0 : scratch_size(task.n_classes)), rows_(active_loops.load()->rows),
-          chunk_(threads == 1 ? task.n_rows : chunk_size(task.n_rows, width_, threads)),
+        : task_(task), scratch_size_(task.binary ? 0 : scratch_size(task.n_classes)), rows_(active_loops.load()->rows),
+          chunk_(threads == 1 ? task.n_rows : chunk_size(task.n_rows, width(task), threads)),
           first_bad_(task.n_rows), scratch_(static_cast<std::size_t>(threads * scratch_size_ + 8)) {}
 
     void work() {
@@ -130,7 +132,7 @@ private:
     }
 
     const Task task_;
-    const Index width_, scratch_size_;
+    const Index scratch_size_;
     Index (*const rows_)(const Task&, Index, Index, double*);
     const Index chunk_;
     std::atomic<Index> joined_{0}, next_{0}, working_{0}, first_bad_;
@@ -349,8 +351,7 @@ Index run_task(PyObject* const* args, Py_ssize_t n_args) {
     if (address == nullptr && PyErr_Occurred()) throw PythonError{};
     const Team team = reinterpret_cast<Team>(address);
     // With the lock held, where there is one: Python code that changes the environment, which this may read, holds it too.
-    const Index elements = task.n_rows * (task.binary ? 1 : std::max<Index>(1, task.n_classes));
-    return run_unlocked(task, thread_count(elements, as_long(args[12]), team), team);
+    return run_unlocked(task, thread_count(task.n_rows * width(task), as_long(args[12]), team), team);
 }
 
 PyObject* run_kernel(PyObject*, PyObject* const* args, Py_ssize_t n_args) {

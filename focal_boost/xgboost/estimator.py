@@ -72,13 +72,9 @@ class XGBoostAdapter(Adapter):
         words = "with enable_categorical=True categories that are no floats"
         check_columns(X, self.title, {"number", "arrow number", *categories}, words)
 
-    def check_device_table(self, X: Any, name: str) -> None:
-        if not has_cuda():
-            raise TypeError(
-                f"{name} is a {type(X).__module__.partition('.')[0]}.{type(X).__qualname__} in the memory of a GPU, "
-                "but this XGBoost is built for processors alone: install xgboost in the place of xgboost-cpu, or pass "
-                f"{name}.get() of CuPy, .to_pandas() of cuDF, .cpu().numpy() of PyTorch"
-            )
+    def _no_device_tables(self) -> str | None:
+        built_for = "this XGBoost is built for processors alone"
+        return None if has_cuda() else f"{built_for}: install xgboost in the place of xgboost-cpu, or pass"
 
     def model_to_continue(self, model: Any, loss: Loss, n_features: int) -> xgboost.Booster:
         """Booster of a model, as for every library; of one that was stopped early, up to its best round.
