@@ -151,8 +151,12 @@ class Objective(abc.ABC):
         """Factor of the library's own softmax objective on the diagonal of the curvature."""
 
     @abc.abstractmethod
-    def _labels_weights_threads(self, data: Any) -> tuple[Any, Any, int | None]:
+    def _labels_and_weights(self, data: Any) -> tuple[Any, Any]:
         """What the library's own table holds, weights that are not there being None."""
+
+    @abc.abstractmethod
+    def _library_threads(self, data: Any) -> int | None:
+        """Number of threads that the library has been given, with its own table or without (None)."""
 
     def _arguments(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, int | None]:
         """Labels, margins, weights and threads from either convention of calling."""
@@ -162,9 +166,12 @@ class Objective(abc.ABC):
                     f"this objective was given a {type(y_pred).__name__}, which is another library's: pass "
                     f"focal_boost.{root}.FocalObjective(loss) as the objective there"
                 )
-            return y_true, y_pred, sample_weight, self.n_threads
-        labels, weights, n_threads = self._labels_weights_threads(y_pred)
-        return labels, y_true, weights, n_threads if self.n_threads is None else self.n_threads
+            return y_true, y_pred, sample_weight, self._threads(None)
+        labels, weights = self._labels_and_weights(y_pred)
+        return labels, y_true, weights, self._threads(y_pred)
+
+    def _threads(self, data: Any) -> int | None:
+        return self._library_threads(data) if self.n_threads is None else self.n_threads
 
     def _prepared(
         self,

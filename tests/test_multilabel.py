@@ -216,7 +216,7 @@ def test_the_file_stands_alone(strategy, tmp_path):
 
 def test_labels_by_the_public_getter_give_the_same(monkeypatch):
     reference = margins(train(BinaryFocalLoss(), "one_output_per_tree", weight=WEIGHT, rounds=3))
-    monkeypatch.setattr("focal_boost.xgboost.objective._info", lambda data, field: data.get_float_info(field))
+    monkeypatch.setattr("focal_boost.xgboost.objective._info", lambda data, field: data.get_float_info(field).ravel())
     assert np.array_equal(margins(train(BinaryFocalLoss(), "one_output_per_tree", weight=WEIGHT, rounds=3)), reference)
 
 

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, log_loss
 from tables import draw, draw_rare
 
 from focal_boost import BinaryFocalLoss, FocalClassifier
+from focal_boost.xgboost import train
 
 each_task = pytest.mark.parametrize("n_classes", [2, 4])
 
@@ -90,6 +91,73 @@ def test_xgboost_train_cv_and_classifier_use_one_object(n_classes):
     )
     own.fit(table.X, table.y, sample_weight=table.weight)
     np.testing.assert_array_equal(own.predict(table.X, output_margin=True), native.predict(data, output_margin=True))
+
+
+@pytest.fixture
+def threads_used(monkeypatch):
+    """Numbers of threads that the losses are asked to compute with."""
+    used = []
+    prepared, mean = BinaryFocalLoss._prepared, BinaryFocalLoss.log_loss
+
+    def see_prepared(self, y, z, weight, gradient, hessian, n_threads, **others):
+        used.append(n_threads)
+        return prepared(self, y, z, weight, gradient, hessian, n_threads, **others)
+
+    def see_mean(self, y, z, weight=None, n_threads=None, **others):
+        used.append(n_threads)
+        return mean(self, y, z, weight, n_threads, **others)
+
+    monkeypatch.setattr(BinaryFocalLoss, "_prepared", see_prepared)
+    monkeypatch.setattr(BinaryFocalLoss, "log_loss", see_mean)
+    return used
+
+
+XGBOOST_WAYS = {
+    "train": lambda params, data, objective: train(params, data, 3, obj=objective),
+    "xgb.train": lambda params, data, objective: xgb.train(params, data, 3, obj=objective),
+    "metric": lambda params, data, objective: xgb.train(
+        params, data, 3, obj=objective, custom_metric=objective.metric, evals=[(data, "train")], verbose_eval=False
+    ),
+    "wrapped": lambda params, data, objective: xgb.train(params, data, 3, obj=lambda z, dtrain: objective(z, dtrain)),
+    "update": lambda params, data, objective: xgb.Booster(params, [data]).update(data, 0, objective),
+    "cv": lambda params, data, objective: xgb.cv(params, data, 3, nfold=3, obj=objective),
+}
+
+
+@pytest.mark.parametrize("way", XGBOOST_WAYS)
+@pytest.mark.parametrize(
+    ("own", "of_booster", "of_data", "expected"), [(None, 2, 3, 2), (None, None, 3, 3), (4, 2, 3, 4), (None, 1, None, 1)]
+)
+def test_xgboost_computes_with_the_threads_of_the_booster(threads_used, way, own, of_booster, of_data, expected):
+    table = draw(300)
+    data = xgb.DMatrix(table.X, table.y, nthread=of_data)
+    objective = LIBRARIES[1].Objective(make_loss(2), n_threads=own)
+    threads_used.clear()
+    if way == "cv" and of_booster is None:
+        expected = -1  # tables of folds know of no threads
+    given = {} if of_booster is None else {"nthread": of_booster}
+    XGBOOST_WAYS[way]({**objective.params, **given, "verbosity": 0}, data, objective)
+    assert threads_used
+    assert set(threads_used) == {expected}
+
+
+def test_an_estimator_of_xgboost_has_the_objective_compute_with_its_threads(threads_used):
+    table = draw(300)
+    objective = LIBRARIES[1].Objective(make_loss(2))
+    threads_used.clear()
+    xgb.XGBClassifier(**{**objective.params, "objective": objective}, n_estimators=3, n_jobs=2).fit(table.X, table.y)
+    assert threads_used == [2] * 3
+
+
+@pytest.mark.parametrize(("of_training", "of_data", "expected"), [(2, 3, 2), (None, 3, 3), (None, None, None)])
+def test_lightgbm_computes_with_the_threads_of_the_training(threads_used, of_training, of_data, expected):
+    table = draw(300)
+    data = lgb.Dataset(table.X, table.y, params={} if of_data is None else {"num_threads": of_data})
+    objective = LIBRARIES[0].Objective(make_loss(2))
+    threads_used.clear()
+    given = {} if of_training is None else {"num_threads": of_training}
+    lgb.train({**objective.params, **given, "verbosity": -1}, data, 3, feval=objective.metric, valid_sets=[data])
+    assert set(threads_used) == {expected}
 
 
 @each_task
@@ -223,7 +291,7 @@ def test_objective_refuses_what_is_no_loss_or_no_intercept(library):
 
 
 def test_xgboost_labels_are_read_in_place_and_never_stale(monkeypatch):
-    if not hasattr(xgb.core._LIB, "XGDMatrixGetInfoRef"):
+    if not hasattr(xgb.core._LIB, "XGDMatrixGetFloatInfo"):
         pytest.skip("this version of XGBoost hands out copies alone")
     table = draw(300)
     _, objective = start(LIBRARIES[1], 2, table)
@@ -253,7 +321,7 @@ def test_xgboost_labels_come_from_the_getters_where_the_interface_is_missing(mon
 
     class Older:
         def __getattr__(self, name):
-            if name == "XGDMatrixGetInfoRef":
+            if name == "XGDMatrixGetFloatInfo":
                 raise AttributeError(name)
             return getattr(library, name)
 

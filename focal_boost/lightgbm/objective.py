@@ -57,8 +57,9 @@ class FocalObjective(Objective):
         does not estimate it for an objective of one's own, so it is added to the raw scores inside the objective and
         the metric, and becomes part of the trees in `portable`.
     n_threads : int or None, default=None
-        Threads for gradients and metrics, where the kernels are compiled. None is the ``num_threads`` of the Dataset
-        where it has one, else all processors.
+        Threads for gradients and metrics, where the kernels are compiled. None is the ``num_threads`` of the Dataset,
+        where ``lightgbm.train`` leaves that of its parameters, else all processors: estimators of LightGBM do not tell
+        an objective their ``n_jobs``.
     scale : float or None, default=None
         Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
         of a leaf, least gain). None makes them mean what they mean for the log loss, whatever gamma and alpha are:
@@ -218,10 +219,13 @@ class FocalObjective(Objective):
     def _softmax_scale(self) -> float:
         return self.loss.n_classes / (self.loss.n_classes - 1.0)
 
-    def _labels_weights_threads(self, data: lightgbm.Dataset) -> tuple[Any, Any, int | None]:
+    def _labels_and_weights(self, data: lightgbm.Dataset) -> tuple[Any, Any]:
         if np.any(self.intercept):
             _check_start(self.intercept, data)
-        return _field(data, "label"), _field(data, "weight"), given_threads(data.params or {})
+        return _field(data, "label"), _field(data, "weight")
+
+    def _library_threads(self, data: lightgbm.Dataset | None) -> int | None:
+        return None if data is None else given_threads(data.params or {})
 
 
 class ObjectiveOfTraining(FocalObjective):

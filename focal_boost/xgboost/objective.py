@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -35,8 +34,8 @@ class FocalObjective(Objective):
         Margin from which boosting starts, usually ``loss.fit_intercept_only(y, sample_weight)``. None is 0. XGBoost
         never estimates it for an objective of one's own; it reaches the booster through `params`.
     n_threads : int or None, default=None
-        Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the DMatrix where
-        it has one, else all processors.
+        Threads for gradients and metrics, where the kernels are compiled. None is the ``nthread`` of the booster that
+        calls; if it has none, that of the DMatrix; else all processors.
     scale : float, ndarray of shape (K,) for K labels, or None, default=None
         Factor on the derivatives, for settings of the booster that are absolute numbers (L2 penalty, least curvature
         of a leaf, least gain). None makes them mean what they mean for the log loss, whatever gamma and alpha are:
@@ -129,8 +128,12 @@ class FocalObjective(Objective):
             fill(margins)
             return gradient, hessian
 
-    def _labels_weights_threads(self, data: xgboost.DMatrix) -> tuple[Any, Any, int | None]:
-        return *labels_and_weights(data), getattr(data, "nthread", None)
+    def _labels_and_weights(self, data: xgboost.DMatrix) -> tuple[Any, Any]:
+        return labels_and_weights(data)
+
+    def _library_threads(self, data: xgboost.DMatrix | None) -> int | None:
+        n_threads = rounds.threads_of(rounds.calling_booster())
+        return getattr(data, "nthread", None) if n_threads is None else n_threads
 
     @property
     def _softmax_scale(self) -> float:
@@ -223,32 +226,31 @@ def mean_over_workers(
 def labels_and_weights(data: xgboost.DMatrix) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels and weights where the DMatrix keeps them: not copied each round, and never stale."""
     labels = _info(data, "label")
+    if labels.size > (n_rows := data.num_row()) > 0:
+        labels = labels.reshape(n_rows, -1)
     weights = _info(data, "weight")
     return labels, weights if weights.size else None
 
 
 def _info(data: xgboost.DMatrix, field: str) -> NDArray[np.float32]:
-    """View of a float field inside a DMatrix that is alive for as long as the caller holds the DMatrix.
+    """Flat view of a float field inside a DMatrix that is alive for as long as the caller holds the DMatrix.
 
-    The public getters copy at each call. The view is read through the C interface behind them; where that is not as
-    expected (a later version, memory of a GPU), the getters serve.
+    The public getters copy at each call. The view is read through the C interface that was behind them; where that is
+    not there (a later version), they serve.
     """
+    length, values = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_float)()
     try:
-        interface_json = ctypes.c_char_p()
-        status = xgboost.core._LIB.XGDMatrixGetInfoRef(data.handle, field.encode(), ctypes.byref(interface_json))
-        interface = json.loads(interface_json.value or b"{}") if status == 0 else {}
+        read = xgboost.core._LIB.XGDMatrixGetFloatInfo
+        if read(data.handle, field.encode(), ctypes.byref(length), ctypes.byref(values)) != 0:
+            raise AttributeError(field)
     except AttributeError:
-        interface = {}
-    if interface.get("typestr") != "<f4" or "stream" in interface:
         copied: NDArray[np.float32] = data.get_float_info(field)
-        return copied
-    (address, _), shape = interface["data"], tuple(interface["shape"])
-    size = math.prod(shape)
-    if size == 0:
+        return copied.ravel()
+    if not length.value:
         return np.empty(0, dtype=np.float32)
-    view = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape=(size,))
+    view = np.ctypeslib.as_array(values, shape=(length.value,))
     view.flags.writeable = False
-    return view.reshape(shape)
+    return view
 
 
 def train(

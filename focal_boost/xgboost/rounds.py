@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -23,12 +24,15 @@ import xgboost
 
 from focal_boost import kernels
 
-__all__ = ["Rounds", "has_cuda", "kernels_of_caller", "logger", "on_device"]
+__all__ = ["Rounds", "calling_booster", "has_cuda", "kernels_of_caller", "logger", "on_device", "threads_of"]
 
 logger: logging.Logger = logging.getLogger("focal_boost")
 
-# Between the objective and the booster that calls it lie at most the wrapper of XGBoost's estimators and a user's own.
-_FRAMES = 4
+# Between the booster and what asks for it lie functions of the objective, at most three, the wrapper of XGBoost's
+# estimators and a user's own.
+_FRAMES = 7
+# Modules with functions that call an objective or a metric for a booster, and its name there.
+_OWNERS = {"xgboost.core": "self", __name__: "booster"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -40,9 +44,25 @@ def _config(booster: xgboost.Booster) -> dict[str, Any]:
     return learner
 
 
-def _device(booster: xgboost.Booster) -> str:
-    """Where a booster really trains: XGBoost has replaced a GPU that is not there by "cpu"."""
-    return str(_config(booster)["generic_param"]["device"])
+_places: weakref.WeakKeyDictionary[xgboost.Booster, tuple[str, int]] = weakref.WeakKeyDictionary()
+
+
+def _place(booster: xgboost.Booster) -> tuple[str, int]:
+    """Where a booster really trains (XGBoost has replaced a GPU that is not there by "cpu"), and its ``nthread``.
+
+    Asked once of each booster, since the answer takes as long as a small round; whoever changes them in the midst of a
+    training gets the same gradients from where they were computed before.
+    """
+    if (place := _places.get(booster)) is None:
+        told = _config(booster)["generic_param"]
+        place = _places[booster] = str(told["device"]), int(told["nthread"])
+    return place
+
+
+def threads_of(booster: xgboost.Booster | None) -> int | None:
+    """The ``nthread`` of a booster, None where it is not given."""
+    n_threads = 0 if booster is None else _place(booster)[1]
+    return n_threads if n_threads > 0 else None
 
 
 @functools.cache
@@ -80,11 +100,11 @@ def _failure(loss: Any, ordinal: int) -> str | None:
 
 
 def _kernels_for_booster(booster: xgboost.Booster, loss: Any) -> tuple[Any, int]:
-    """The kernels that compute where the booster trains, and its GPU.
+    """The kernels that compute where a booster trains, and its GPU.
 
     If CuPy is missing or does not work, those for the processor, and a warning.
     """
-    device, _, ordinal = (_device(booster) if has_cuda() else "cpu").partition(":")
+    device, _, ordinal = (_place(booster)[0] if has_cuda() else "cpu").partition(":")
     if device != "cuda":
         return kernels.active, 0
     try:
@@ -98,26 +118,33 @@ def _kernels_for_booster(booster: xgboost.Booster, loss: Any) -> tuple[Any, int]
     return module, int(ordinal or 0)
 
 
-def kernels_of_caller(margins: Any, loss: Any) -> tuple[Any, Any]:
-    """The kernels for margins that XGBoost hands to an objective, and the context in which they compute.
+def calling_booster() -> xgboost.Booster | None:
+    """The booster that has called an objective or a metric, None if there is none.
 
-    Margins come through host memory wherever the booster trains, and neither they nor the DMatrix says where that is,
-    nor can parameters that another function is given. So it is asked of the booster itself, which is found among the
-    callers: nothing else lets the plain ``xgboost.train`` of a GPU have its gradients computed there.
+    Margins come through host memory wherever the booster trains, and neither they nor the DMatrix says where that is
+    and with how many threads, nor can parameters that another function is given. So it is asked of the booster itself,
+    which is found among the callers: nothing else lets the plain ``xgboost.train`` of a GPU have its gradients computed
+    there.
     """
-    if kernels.is_device_array(margins):
-        return kernels.for_gpu(), contextlib.nullcontext()
-    if not has_cuda():
-        return kernels.active, contextlib.nullcontext()
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(_FRAMES):
         if frame is None:
             break
-        if isinstance(booster := frame.f_locals.get("self"), xgboost.Booster):
-            module, ordinal = _kernels_for_booster(booster, loss)
-            return module, on_device(module, ordinal)
+        module = frame.f_globals.get("__name__")
+        if module in _OWNERS and isinstance(booster := frame.f_locals.get(_OWNERS[module]), xgboost.Booster):
+            return booster
         frame = frame.f_back
-    return kernels.active, contextlib.nullcontext()
+    return None
+
+
+def kernels_of_caller(margins: Any, loss: Any) -> tuple[Any, Any]:
+    """The kernels for margins that XGBoost hands to an objective, and the context in which they compute."""
+    if kernels.is_device_array(margins):
+        return kernels.for_gpu(), contextlib.nullcontext()
+    if not has_cuda() or (booster := calling_booster()) is None:
+        return kernels.active, contextlib.nullcontext()
+    module, ordinal = _kernels_for_booster(booster, loss)
+    return module, on_device(module, ordinal)
 
 
 def on_device(module: Any, ordinal: int) -> Any:

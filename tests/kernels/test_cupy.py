@@ -228,7 +228,7 @@ def test_a_gpu_that_cupy_cannot_use_means_the_processor(task, monkeypatch):
     from focal_boost.xgboost import FocalObjective, rounds, train
 
     monkeypatch.setattr(rounds, "has_cuda", lambda: True)
-    monkeypatch.setattr(rounds, "_device", lambda booster: "cuda:0")
+    monkeypatch.setattr(rounds, "_place", lambda booster: ("cuda:0", 1))
     rounds._failure.cache_clear()
     rounds._warn_of_cupy.cache_clear()
     X = np.random.default_rng(0).normal(size=(200, 3))

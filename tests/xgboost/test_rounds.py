@@ -45,8 +45,8 @@ def gpu(monkeypatch):
     if not fake_cupy.COMPILER:
         pytest.skip("needs a C++ compiler")
     monkeypatch.setattr(rounds, "has_cuda", lambda: True)
-    device = rounds._device  # which configures the booster, and draws its seed, in the thread that asks
-    monkeypatch.setattr(rounds, "_device", lambda booster: device(booster) and "cuda:0")
+    place = rounds._place  # which configures the booster, and draws its seed, in the thread that asks
+    monkeypatch.setattr(rounds, "_place", lambda booster: ("cuda:0", place(booster)[1]))
     boost = xgb.Booster.boost
     seen = SimpleNamespace(boost=[], streams=[])
 
@@ -402,7 +402,7 @@ def test_a_cupy_that_does_not_work_means_the_processor_and_one_warning(gpu, monk
 @pytest.mark.parametrize(("device", "ordinal"), [("cuda:1", 1), ("cuda", 0)], ids=["second", "first"])
 def test_each_gpu_is_used_by_the_boosters_on_it(gpu, monkeypatch, device, ordinal):
     objective, _table, _, dtrain = task(2)
-    monkeypatch.setattr(rounds, "_device", lambda booster: device)
+    monkeypatch.setattr(rounds, "_place", lambda booster: (device, 1))
     entered = []
 
     class Device(contextlib.nullcontext):
