@@ -6,7 +6,7 @@ folds chose; all are judged by the log loss of their probabilities on the other 
 trainings of gamma 0. Prints a table and writes it to results/model_selection.md. Needs the folder of tables that
 FOCAL_BOOST_DATA names:
 
-    python benchmarks/model_selection.py           # about 25 minutes on one core
+    python benchmarks/model_selection.py           # about three minutes on one core
     python benchmarks/model_selection.py --quick   # four tables, 1,500 rows each
 """
 
