@@ -94,8 +94,8 @@ def main() -> None:
         f"{options.rows:,} rows of {COLUMNS} float32 columns, {table_bytes / 1e6:.0f} MB; {ROUNDS} rounds, one thread. "
         "Peak resident memory from the import of the library to the end of training, each in a process of its own; "
         "pieces of XGBoost's external memory are files, of which the system keeps in memory what it likes.",
-        "The log loss is that of the focal model's probabilities on the first rows: equal within a library where the same "
-        "bins are found.",
+        "The log loss is that of the focal model's probabilities on the first rows: equal within a library where the "
+        "same bins are found.",
         table,
         "![memory](memory.png)",
     ]

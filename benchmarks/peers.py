@@ -1,8 +1,8 @@
 """Focal objectives of other packages behind one face; those that are not installed are left out.
 
-``pip install --no-deps imbalance-xgboost bokbokbok gbdtCBL imlightgbm`` and ``pip install jaxboost`` install them. Each
-entry takes labels (float64, shape (n,)), margins (float64, shape (n,) or (n, K)) and gamma, and returns gradient and
-second derivative.
+``pip install --no-deps imbalance-xgboost bokbokbok gbdtCBL imlightgbm`` and ``pip install jaxboost ydf`` install them.
+Each entry takes labels (float64, shape (n,)), margins (float64, shape (n,) or (n, K)) and gamma, and returns gradient
+and second derivative. YDF's objective cannot be called: `ydf_step` and `ydf_mean_probability` ask its trees.
 """
 
 from __future__ import annotations
@@ -93,3 +93,43 @@ def multiclass_peers(n_classes: int) -> dict[str, Objective]:
     except ImportError:
         pass
     return peers
+
+
+def ydf_step(gamma: float, positives: int, negatives: int) -> tuple[float, float]:
+    """Margin from which YDF starts on so many labels, and the value of the leaf of its first tree with label 0.
+
+    The only feature is the label, so that a leaf holds rows that are alike: its value is the negative of gradient by
+    second derivative.
+    """
+    import ydf
+
+    ydf.verbose(0)
+    y = np.repeat([1, 0], [positives, negatives])
+    learner = ydf.GradientBoostedTreesLearner(
+        label="y",
+        task=ydf.Task.CLASSIFICATION,
+        loss="BINARY_FOCAL_LOSS",
+        focal_loss_gamma=gamma,
+        num_trees=1,
+        shrinkage=1.0,
+        max_depth=2,
+        min_examples=1,
+        validation_ratio=0.0,
+        early_stopping="NONE",
+        l2_regularization=0.0,
+    )
+    model = learner.train({"x": y.astype(np.float32), "y": y})
+    return float(model.initial_predictions()[0]), float(model.get_tree(0).root.neg_child.value.value)
+
+
+def ydf_mean_probability(loss: str) -> tuple[float, float]:
+    """Share of the positives and the mean probability that YDF gives them, on its training rows, at its defaults."""
+    import ydf
+
+    ydf.verbose(0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 5))
+    y = (rng.random(len(X)) < 1 / (1 + np.exp(4 - 1.5 * X[:, 0]))).astype(int)
+    table = {**{f"x{i}": X[:, i].astype(np.float32) for i in range(5)}, "y": y}
+    model = ydf.GradientBoostedTreesLearner(label="y", task=ydf.Task.CLASSIFICATION, loss=loss).train(table)
+    return float(y.mean()), float(model.predict(table).mean())
