@@ -181,11 +181,17 @@ struct Binary {
     /// that the margin stands for. It is u0 u1 / (u0 + u1) * M, M = d logit(eta) / dz, always positive.
     template <bool kAverage>
     FOCAL_INLINE Derivatives<R> of_focal(W z, R t, R weight) const {
-        const Sides<R> s(z, gamma0, gamma1);
         const auto positive = z >= 0.0;
         const R one = R{} + w1, zero = R{} + w0;
         const R w_right = select(positive, one, zero), w_wrong = select(positive, zero, one);
         const R t_right = select(positive, t, S(1) - t), t_wrong = select(positive, S(1) - t, t);
+        if (gamma0 == 0.0 && gamma1 == 0.0) {  // the log loss: half the time
+            const R e = exponential_of<R>(-absolute(z)), big = S(1) / (S(1) + e), small = e * big;
+            const R right = w_right * small, wrong = w_wrong * big, away = t_wrong * wrong - t_right * right;
+            const R h = kAverage ? wrong / (right + wrong) * right : (t_wrong * wrong + t_right * (w_right * big)) * small;
+            return finish(select(positive, away, -away), h, weight);
+        }
+        const Sides<R> s(z, gamma0, gamma1);
         const R right = w_right * s.right_power * s.right.q, wrong = w_wrong * s.wrong_power * s.wrong.q;
         const R u_right = right * s.right.bracket, u_wrong = wrong * s.wrong.bracket;
         const R away = t_wrong * u_wrong - t_right * u_right;  // along |z|
