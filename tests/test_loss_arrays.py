@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -342,3 +343,26 @@ def test_a_mask_of_labels_is_seen_by_the_intercept():
     labels = np.ma.masked_array([0, 1, 1, 0], mask=[False, True, False, False])
     for loss in (BinaryFocalLoss(), MulticlassFocalLoss(2)):
         assert_refused(lambda loss=loss: loss.fit_intercept_only(labels), "y_true is a masked array with 1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "compiled", "chosen", "warns"),
+    [(6, False, None, True), (5, False, None, False), (6, True, None, False), (6, False, "numpy", False)],
+    ids=["slow", "few rows", "compiled", "asked for"],
+)
+def test_many_rows_without_compiled_kernels_warn_once(monkeypatch, rows, compiled, chosen, warns):
+    monkeypatch.setattr(losses, "_SLOW_ELEMENTS", 5)
+    monkeypatch.setattr(losses, "is_compiled", lambda: compiled)
+    monkeypatch.delenv("FOCAL_BOOST_KERNELS", raising=False)
+    if chosen:
+        monkeypatch.setenv("FOCAL_BOOST_KERNELS", chosen)
+    losses._warn_of_numpy.cache_clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            BinaryFocalLoss().gradient_hessian(np.zeros(rows), np.zeros(rows))
+    losses._warn_of_numpy.cache_clear()
+    assert [str(w.message).split("which are")[0] for w in warned] == warns * [
+        "gradients of more than 5 elements are computed by NumPy, since focal_boost was installed without its compiled "
+        "kernels, "
+    ]

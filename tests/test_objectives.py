@@ -126,7 +126,8 @@ XGBOOST_WAYS = {
 
 @pytest.mark.parametrize("way", XGBOOST_WAYS)
 @pytest.mark.parametrize(
-    ("own", "of_booster", "of_data", "expected"), [(None, 2, 3, 2), (None, None, 3, 3), (4, 2, 3, 4), (None, 1, None, 1)]
+    ("own", "of_booster", "of_data", "expected"),
+    [(None, 2, 3, 2), (None, None, 3, 3), (4, 2, 3, 4), (None, 1, None, 1)],
 )
 def test_xgboost_computes_with_the_threads_of_the_booster(threads_used, way, own, of_booster, of_data, expected):
     table = draw(300)
