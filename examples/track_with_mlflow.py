@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 from _data import SEED, rare_frauds
 from lightgbm import LGBMClassifier
+from sklearn.model_selection import train_test_split
 
 from focal_boost import FocalClassifier
 
@@ -32,9 +33,10 @@ def main(argv: list[str] | None = None) -> None:
     known = mlflow.get_experiment_by_name("focal")  # of an earlier run of this example
     experiment = known.experiment_id if known else mlflow.create_experiment("focal", artifact_location=store.as_uri())
     table = rare_frauds(100)
+    X, X_valid, y, y_valid = train_test_split(table.X, table.y, stratify=table.y, random_state=SEED)
     with mlflow.start_run(experiment_id=experiment):
         model = FocalClassifier(LGBMClassifier(**SETTINGS), gamma=1.0)
-        model.fit(table.X, table.y, eval_set=[(table.X, table.y)])
+        model.fit(X, y, eval_set=[(X_valid, y_valid)])
         mlflow.log_params({"gamma": model.gamma, "alpha": model.alpha, **SETTINGS})
         for step, value in enumerate(model.evals_result_["valid_0"]["binary_logloss"]):
             mlflow.log_metric("binary_logloss", value, step=step)

@@ -334,7 +334,6 @@ class FocalClassifierCV(FocalClassifier):
         -------
         float
         """
-        check_is_fitted(self)
         return _score(self.scorer_, self.best_estimator_, X, y, sample_weight)
 
     @property

@@ -68,7 +68,7 @@ def changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
             yield node, f"(({code(left)}) {ARITHMETIC[type(operator)]} ({code(right)}))"
         case ast.Constant(bool(value)):
             yield node, str(not value)
-        case ast.Constant(int(value) | float(value)):
+        case ast.Constant(int(value) | float(value)) if value + 1 != value:
             yield node, repr(value + 1)
         case ast.If(test) | ast.IfExp(test) | ast.While(test):
             yield test, f"(not ({code(test)}))"

@@ -301,3 +301,25 @@ def test_failed_fit_leaves_a_fitted_model_whole(make):
     assert model.n_features_in_ == 8
     assert list(model.feature_names_in_) == [f"c{i}" for i in range(8)]
     assert pickle.dumps(model.predict_proba(pd.DataFrame(table.X).add_prefix("c"))) == before
+
+
+NEUTRAL = {
+    lightgbm: {
+        "objective": None,
+        "scale_pos_weight": 1.0,
+        "is_unbalance": False,
+        "unbalanced_sets": False,
+        "sigmoid": 1.0,
+        "pos_bagging_fraction": 1.0,
+        "neg_subsample": 1.0,
+        "num_classes": None,
+    },
+    xgboost: {"scale_pos_weight": 1, "objective": "binary:logistic", "num_class": None},
+}
+
+
+@each_booster
+def test_parameters_that_ask_for_nothing_are_taken(make):
+    table = draw(200)
+    plain, told = (FocalClassifier(make(**params)).fit(table.X, table.y) for params in ({}, NEUTRAL[make]))
+    np.testing.assert_array_equal(plain.decision_function(table.X), told.decision_function(table.X))

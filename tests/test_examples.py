@@ -384,6 +384,13 @@ def test_ray_train():
         assert f"{library}, built-in log loss: " in out
 
 
+def test_track_with_mlflow(tmp_path):
+    pytest.importorskip("mlflow", reason="mlflow is in the extra `recipes`, for `make examples-all`")
+    out = run_script("track_with_mlflow", "--output", str(tmp_path))
+    assert "classifier: same probabilities: True" in out
+    assert "booster: probabilities, equal to 0.0e+00" in out or "e-16" in out
+
+
 def test_metrics_by_hand(load):
     data = load("_data")
     y = np.array([0, 1, 0, 1])

@@ -216,24 +216,27 @@ def test_every_pair_of_gamma_and_alpha_in_all_forms():
 @pytest.mark.parametrize("kind", ["array", "list"])
 def test_weights_are_sliced_and_used_in_training_stopping_and_scoring(make, kind):
     table = draw(400)
+    table = table._replace(weight=table.weight**2.5)  # so that rounds are others without them
     weight = table.weight if kind == "array" else table.weight.tolist()
     model = search(make(), gammas=(0, 2)).fit(table.X, table.y, weight)
     name = "eval_sample_weight" if make is lightgbm else "sample_weight_eval_set"
     verbose = {} if make is lightgbm else {"verbose": False}
-    losses = []
+    losses, unweighted_losses = [], []
     for train, test in StratifiedKFold(3).split(table.X, table.y):
-        fold = FocalClassifier(make(), gamma=2.0).fit(
-            table.X[train],
-            table.y[train],
-            table.weight[train],
-            eval_set=[(table.X[test], table.y[test])],
-            **{name: [table.weight[test]]},
-            **verbose,
-        )
-        ((log,),) = (one.values() for one in fold.evals_result_.values())
-        losses.append(log)
+        for weighted, logs in (({name: [table.weight[test]]}, losses), ({}, unweighted_losses)):
+            fold = FocalClassifier(make(), gamma=2.0).fit(
+                table.X[train],
+                table.y[train],
+                table.weight[train],
+                eval_set=[(table.X[test], table.y[test])],
+                **weighted,
+                **verbose,
+            )
+            ((log,),) = (one.values() for one in fold.evals_result_.values())
+            logs.append(log)
     rounds = first_best(np.mean(losses, axis=0), 10)
     assert model.cv_results_["n_rounds"][1] == rounds < 50
+    assert rounds != first_best(np.mean(unweighted_losses, axis=0), 10)
     scores = [model.cv_results_[f"split{j}_test_score"][1] for j in range(3)]
     np.testing.assert_allclose(scores, -np.array(losses)[:, rounds - 1], rtol=2e-5)
     again = FocalClassifier(make(n_estimators=model.n_rounds_), **model.best_params_)
@@ -355,8 +358,10 @@ def test_groups_reach_the_splitter(container):
 @each_booster
 def test_too_few_rounds_are_told(make):
     table = draw(400)
-    with pytest.warns(ConvergenceWarning, match=r"lowest in the last of 5 rounds for gamma=0; gamma=1: raise n_est"):
+    told = r"lowest in the last of 5 rounds for gamma=0; gamma=1: raise n_est"
+    with pytest.warns(ConvergenceWarning, match=told) as warned:
         search(make(n_estimators=5), gammas=(0, 1)).fit(table.X, table.y)
+    assert warned[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search(make(n_estimators=150, learning_rate=0.5), gammas=(0, 1)).fit(table.X, table.y)

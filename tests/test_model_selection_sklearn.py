@@ -111,6 +111,7 @@ STOPPING = [
     (xgboost(early_stopping_rounds=5), {}, "early_stopping_rounds=5"),
     (xgboost(callbacks=[xgb.callback.EarlyStopping(rounds=5)]), {}, "stops early by itself"),
     (xgboost(booster="dart"), {}, "booster='dart'.*early_stopping_rounds=None"),
+    (lightgbm(metric="binary_error"), {}, "metric='binary_error' would be computed on raw scores"),
 ]
 
 
@@ -120,6 +121,16 @@ def test_early_stopping_given_twice_or_impossible(estimator, arguments, message)
     table = draw(300)
     with pytest.raises(ValueError, match=message):
         search(estimator).fit(table.X, table.y, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("patience", "rates"), [(10, lambda i: 0.1 * 0.9**i), (None, [0.2, 0.1, 0.1, 0.1])], ids=["function", "all rounds"]
+)
+def test_rates_by_round_that_a_search_can_honour(patience, rates):
+    table = draw(200)
+    callbacks = [lgb.reset_parameter(learning_rate=rates)]
+    model = search(lightgbm(n_estimators=4), gammas=(0,), early_stopping_rounds=patience)
+    assert model.fit(table.X, table.y, callbacks=callbacks).n_rounds_ <= 4
 
 
 @pytest.mark.usefixtures("no_training")

@@ -161,6 +161,15 @@ def test_lightgbm_computes_with_the_threads_of_the_training(threads_used, of_tra
     assert set(threads_used) == {expected}
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, None), (2, 2), (-1, 3), (-2, 2), (0, 3)])
+def test_lightgbm_counts_n_jobs_as_joblib_does(threads_used, monkeypatch, given, expected):
+    monkeypatch.setattr("joblib.effective_n_jobs", lambda n: n if n > 0 else 4 + n)
+    table = draw(100)
+    FocalClassifier(lgb.LGBMClassifier(n_estimators=2, n_jobs=given, verbosity=-1)).fit(table.X, table.y)
+    assert expected in threads_used
+    assert set(threads_used) <= {expected, 1}  # scale and start take one
+
+
 @each_task
 def test_lightgbm_train_cv_and_classifier_use_one_object(n_classes):
     table = draw(600, n_classes=n_classes)

@@ -124,3 +124,9 @@ def test_the_driver_is_asked_for_gpus(started, count, found, monkeypatch):
     monkeypatch.setattr("focal_boost.lightgbm.estimator.ctypes.CDLL", Driver)
     monkeypatch.setattr("focal_boost.lightgbm.estimator.os.path.exists", lambda path: False)
     assert _finds_gpu() is found
+
+
+def test_gpus_of_amd_are_left_for_lightgbm_to_find(monkeypatch):
+    monkeypatch.setattr("focal_boost.lightgbm.estimator.os.path.exists", lambda path: path == "/dev/kfd")
+    monkeypatch.setattr("focal_boost.lightgbm.estimator.ctypes.CDLL", None)
+    assert _finds_gpu() is True

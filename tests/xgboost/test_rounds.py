@@ -8,6 +8,7 @@ copies.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import pickle
 import sys
@@ -337,6 +338,13 @@ def test_labels_and_weights_are_looked_at_once(gpu, monkeypatch):
     monkeypatch.setattr(kernels.for_gpu(), "run", seen)
     train({**BASE, **objective.params}, dtrain, 4, obj=objective)
     assert calls[-4:] == [False, True, True, True]
+
+
+def test_arguments_are_those_of_xgboost():
+    theirs = inspect.signature(xgb.train).parameters
+    ours = inspect.signature(train).parameters
+    assert list(ours) == list(theirs)
+    assert [one.default for one in ours.values()] == [one.default for one in theirs.values()]
 
 
 def test_the_classifier_uses_it(gpu):
