@@ -92,7 +92,14 @@ def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_se
         return "auc", roc_auc_score(y_true, y_proba, sample_weight=sample_weight), True
 
     log: dict = {}
-    callbacks = [lgb.early_stopping(3, verbose=False), lgb.record_evaluation(log)]
+    client_process, rounds = os.getpid(), []
+
+    def plain(env):
+        if os.getpid() != client_process:
+            raise AssertionError("called on a worker, after a round that has no scores yet")
+        rounds.append(env.iteration)
+
+    callbacks = [lgb.early_stopping(3, verbose=False), lgb.record_evaluation(log), plain]
     estimator = LightGBM.there(n_estimators=60, learning_rate=0.5, metric="None")
     model = DaskFocalClassifier(estimator, client=client)
     model.fit(
@@ -107,6 +114,8 @@ def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_se
     assert log == model.evals_result_
     assert list(log) == ["training", "valid_1"]
     assert model.best_iteration_ == np.argmax(scores) + 1 == len(scores) - 3
+    assert rounds[: len(scores) - 1] == list(range(len(scores) - 1))
+    assert model.estimator_.best_score_["valid_1"] == {"auc": max(scores)}
     found = model.predict_proba(valid.X)[:, 1]
     assert max(scores) == pytest.approx(roc_auc_score(valid.y, found, sample_weight=valid.weight), rel=1e-12)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 import zipfile
 
@@ -56,7 +57,9 @@ def first_best(losses, patience):
 @each_task
 def test_search_is_what_one_would_do_by_hand(make, n_classes):
     table = draw(500, n_classes=n_classes)
+    start = time.perf_counter()
     model = search(make()).fit(table.X, table.y)
+    assert 0 < model.refit_time_ < time.perf_counter() - start
     found = model.cv_results_
     for i, gamma in enumerate((0.0, 1.0, 2.0)):
         losses, fitted = folds_by_hand(make, table, gamma)
