@@ -120,6 +120,21 @@ def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_se
     assert max(scores) == pytest.approx(roc_auc_score(valid.y, found, sample_weight=valid.weight), rel=1e-12)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_lightgbm_start_margins_of_rows_count_in_scores(client, place, n_classes):
+    table, valid = sorted_by_class(n_classes), draw(600, n_classes=n_classes, seed=1)
+    shape = (1,) if n_classes == 2 else (1, n_classes)
+    starts = [np.squeeze(one.X[:, :1] * np.linspace(-0.5, 1.0, n_classes)[-shape[-1] :]) for one in (table, valid)]
+    X, y, start = (uneven(place, values) for values in (table.X, table.y, starts[0]))
+    others = [uneven(place, values, (500,), (0, 1)) for values in (valid.X, valid.y, starts[1])]
+    model = DaskFocalClassifier(LightGBM.there(n_estimators=4), client=client)
+    model.fit(X, y, init_score=start, eval_set=[others[:2]], eval_init_score=[others[2]])
+    ((scores,),) = (log.values() for log in model.evals_result_.values())
+    margins = model.estimator_.booster_.predict(valid.X, raw_score=True) + starts[1]
+    assert scores[-1] == pytest.approx(model.loss_.log_loss(valid.y, margins), rel=1e-9)
+    assert abs(scores[-1] - model.loss_.log_loss(valid.y, margins - starts[1])) > 1e-3
+
+
 def test_lightgbm_sets_that_share_half_of_the_training_data_are_not_the_training_set(client, place):
     """Nor are its features with other labels, or its labels with other features."""
     table = sorted_by_class(2)

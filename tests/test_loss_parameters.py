@@ -258,3 +258,10 @@ def test_refused_outputs(case, name):
     assert_refused(lambda: use(case.y, case.z, **{name: frozen}), f"{name} is read-only", "written to")
     margins = case.z if shape == case.z.shape else case.z[:, 0]
     assert_refused(lambda: use(case.y, case.z, **{name: margins[::-1]}), f"{name} overlaps raw_prediction", "its own")
+
+
+def test_parameters_that_are_left_out():
+    defaults = {"gamma": 1.0, "alpha": None, "hessian": "expected", "max_step": 8.0, "link": "logit"}
+    assert BinaryFocalLoss() == BinaryFocalLoss(**defaults)
+    assert MulticlassFocalLoss(3) == MulticlassFocalLoss(3, **defaults)
+    assert repr(BinaryFocalLoss()) == repr(BinaryFocalLoss(**defaults))

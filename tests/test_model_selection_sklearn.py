@@ -104,6 +104,7 @@ def test_a_training_without_a_class_and_weights_without_weight():
 
 STOPPING = [
     (lightgbm(early_stopping_round=5), {}, "early_stopping_round=5"),
+    (lightgbm(early_stopping_round=1), {}, "early_stopping_round=1"),
     (lightgbm(n_iter_no_change=5), {}, "n_iter_no_change=5"),
     (lightgbm(), {"callbacks": [lgb.early_stopping(5)]}, "stops early by itself .callbacks"),
     (lightgbm(), {"callbacks": [lgb.reset_parameter(learning_rate=[0.1] * 60)]}, "pass a function of the round"),
