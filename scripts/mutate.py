@@ -36,7 +36,7 @@ TESTS = {
     "model_selection": SEARCH,
     "xgboost/": [*ROOM, "xgboost/test_rounds", "xgboost/test_device_tables", "test_multilabel"],
     "lightgbm/": ROOM,
-    "lightgbm/estimator": [*ROOM, *SEARCH],
+    "lightgbm/estimator": [*ROOM, "lightgbm/test_gpu", *SEARCH],
     "xgboost/estimator": [*ROOM, "xgboost/test_device_tables", *SEARCH],
     "xgboost/objective": [*ROOM, "xgboost/test_workers", "xgboost/test_rounds", "test_multilabel", *DASK],
     "xgboost/onnx": ["test_onnx"],

@@ -401,6 +401,12 @@ CONFLICTS = [
         for value in (1.5, 0.0, -0.1, np.nan, "half")
     ),
     setting(
+        "base_score for two labels, of one",
+        (r"base_score=\[0.1, 0.2\]", "between 0 and 1", "leave it out"),
+        libraries=XGB,
+        base_score=[0.1, 0.2],
+    ),
+    setting(
         "base_score for another number of classes",
         (r"base_score=\[0.1, 0.2\]", "each of 3 classes", "leave it out"),
         libraries=XGB,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import lightgbm as lgb
@@ -262,3 +263,10 @@ def test_real_table(make):
     assert log_loss(y[rest], model.predict_proba(X[rest])) < 1.02 * log_loss(y[rest], plain.predict_proba(X[rest]))
     assert isinstance(model.verdict_, str)
     assert "\n" not in model.verdict_
+
+
+def test_parameters_that_are_left_out():
+    defaults = {"gammas": (0, 0.5, 1, 2, 5), "alphas": (None,), "hessian": "expected", "max_step": 8.0, "cv": 5}
+    defaults |= {"scoring": "neg_log_loss", "rule": "best", "early_stopping_rounds": 50, "n_jobs": None}
+    found = {name: one.default for name, one in inspect.signature(FocalClassifierCV).parameters.items()}
+    assert {name: found[name] for name in defaults} == defaults

@@ -249,8 +249,11 @@ def test_margins_and_gradients_are_not_copied(monkeypatch):
 @each_task
 def test_margins_go_to_the_device_from_registered_memory(gpu, n_classes, monkeypatch):
     objective, _table, _valid, dtrain = task(n_classes)
-    threads, known = [], []
+    threads, known, registrations = [], [], []
     read = rounds._read_margins
+    runtime = kernels.for_gpu().arrays.cuda.runtime
+    register = runtime.hostRegister
+    monkeypatch.setattr(runtime, "hostRegister", lambda *of: (registrations.append(of), register(*of)))
 
     def seen(*args):
         threads.append(threading.current_thread())
@@ -268,6 +271,7 @@ def test_margins_go_to_the_device_from_registered_memory(gpu, n_classes, monkeyp
     assert threads[0] is not threading.current_thread()
     assert [len(places) for places in known] == [0] + [1] * 11
     assert all(places == known[1] for places in known[2:])
+    assert len(registrations) == 1
     assert list(known[1].values()) == [4 * dtrain.num_row() * objective.loss.n_outputs]
     assert not threads[0].is_alive()
     gpu.boost.clear()
