@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from libraries import LIBRARIES as UNDER_TEST
 from libraries import each_library
+from tables import draw
 
 from focal_boost import BinaryFocalLoss, FocalClassifier, MulticlassFocalLoss, _adapter
 
@@ -120,3 +121,22 @@ def test_nothing_outside_the_rooms_asks_for_a_library():
                 words = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
                 # The checker of inputs may recognise a DMatrix or Dataset that was passed for a table.
                 assert path.name == "_checks.py" or not words & set(_adapter.LIBRARIES), f"{path.name}:{node.lineno}"
+
+
+@each_library
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_fold_trains_on_for_as_many_rounds_as_it_waits(library, patience):
+    """And keeps them: the mean over folds may be lowest among them."""
+    adapter = _adapter.import_adapter(library.name)
+    table, valid = draw(200), draw(200, seed=1)
+    estimator = library.classifier(n_estimators=80, learning_rate=0.5, **library.quiet)
+    loss = BinaryFocalLoss()
+    arguments = adapter.fold_arguments(estimator, 2, valid.weight, patience)
+    pair = (valid.X, valid.y)
+    adapter.fit_estimator(estimator, loss, table.X, table.y, table.weight, [pair], arguments)
+    ((losses,),) = (log.values() for log in adapter.evals_result(estimator).values())
+    assert len(losses) == np.argmin(losses) + 1 + patience < 80
+    adapter.stop_at(estimator, len(losses))
+    assert adapter.n_rounds(estimator) == len(losses)
+    margins = adapter.predict_margins(estimator, valid.X, {})
+    assert losses[-1] == pytest.approx(loss.log_loss(valid.y, margins, valid.weight), rel=1e-5)
