@@ -81,6 +81,7 @@ def _stop_after(patience: int) -> Any:
         if len(losses) - 1 - int(np.argmin(losses)) >= patience:
             raise lightgbm.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
 
+    stop.order = 30  # type: ignore[attr-defined]  # as early_stopping: once the last round has been recorded
     return stop
 
 
