@@ -57,7 +57,7 @@ def first_best(losses, patience):
 @each_task
 @pytest.mark.parametrize("patience", [1, 2, 10])
 def test_search_is_what_one_would_do_by_hand(make, n_classes, patience):
-    """A fold may reach its best round long before the mean of the folds: whatever the patience, it goes on till then."""
+    """A fold may reach its best round long before the mean of the folds does: it goes on till then."""
     table = draw(500, n_classes=n_classes)
     start = time.perf_counter()
     model = search(make(), early_stopping_rounds=patience).fit(table.X, table.y)
