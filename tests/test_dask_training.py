@@ -100,7 +100,8 @@ def test_lightgbm_stops_by_an_area_over_all_rows_and_callbacks_keep_what_they_se
         rounds.append(env.iteration)
 
     callbacks = [lgb.early_stopping(3, verbose=False), lgb.record_evaluation(log), plain]
-    estimator = LightGBM.there(n_estimators=60, learning_rate=0.5, metric="None")
+    # Where a worker fails the others wait for it, a minute instead of two hours.
+    estimator = LightGBM.there(n_estimators=60, learning_rate=0.5, metric="None", time_out=1)
     model = DaskFocalClassifier(estimator, client=client)
     model.fit(
         X,

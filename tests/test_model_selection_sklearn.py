@@ -12,6 +12,7 @@ import sklearn
 import xgboost as xgb
 from searches import each_booster, lightgbm, search, xgboost
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -270,3 +271,9 @@ def test_parameters_that_are_left_out():
     defaults |= {"scoring": "neg_log_loss", "rule": "best", "early_stopping_rounds": 50, "n_jobs": None}
     found = {name: one.default for name, one in inspect.signature(FocalClassifierCV).parameters.items()}
     assert {name: found[name] for name in defaults} == defaults
+
+
+def test_a_search_that_was_not_fitted_says_so():
+    table = draw(50)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        search(lightgbm()).score(table.X, table.y)
